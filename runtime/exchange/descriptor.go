@@ -1,0 +1,119 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Kind is the shape of an exchange.
+type Kind int
+
+// The shapes.
+const (
+	// KindOneWay has a message and an outcome.
+	KindOneWay Kind = iota + 1
+	// KindCall has a request and one reply.
+	KindCall
+)
+
+// Message is the pointer to a generated message T.
+type Message[T any] interface {
+	*T
+	proto.Message
+}
+
+// Descriptor describes one exchange without its types. It is immutable.
+type Descriptor struct {
+	name       string
+	kind       Kind
+	policy     Policy
+	newRequest func() proto.Message
+	newReply   func() proto.Message
+	key        func(proto.Message, *Key) error
+}
+
+func newDescriptor(name string, kind Kind, newRequest, newReply func() proto.Message, opts []Option) *Descriptor {
+	d := &Descriptor{name: name, kind: kind, newRequest: newRequest, newReply: newReply, policy: defaultPolicy(kind)}
+	for _, o := range opts {
+		if o != nil {
+			o.applyExchange(d)
+		}
+	}
+	return d
+}
+
+// Name returns the exchange's name on the wire, "package.Service/Method".
+func (d *Descriptor) Name() string { return d.name }
+
+// Service returns the part of the name before the slash.
+func (d *Descriptor) Service() string {
+	s, _, _ := strings.Cut(d.name, "/")
+	return s
+}
+
+// Method returns the part of the name after the slash.
+func (d *Descriptor) Method() string {
+	_, m, _ := strings.Cut(d.name, "/")
+	return m
+}
+
+// Kind returns the exchange's shape.
+func (d *Descriptor) Kind() Kind { return d.kind }
+
+// Policy returns how its messages travel.
+func (d *Descriptor) Policy() Policy { return d.policy }
+
+// NewRequest returns a new, empty request.
+func (d *Descriptor) NewRequest() proto.Message { return d.newRequest() }
+
+// NewReply returns a new, empty reply, nil for a one-way exchange.
+func (d *Descriptor) NewReply() proto.Message {
+	if d.newReply == nil {
+		return nil
+	}
+	return d.newReply()
+}
+
+// RequestName returns the full name of the request's message.
+func (d *Descriptor) RequestName() string { return string(proto.MessageName(d.newRequest())) }
+
+// ReplyName returns the full name of the reply's message, "" for a one-way exchange.
+func (d *Descriptor) ReplyName() string {
+	if d.newReply == nil {
+		return ""
+	}
+	return string(proto.MessageName(d.newReply()))
+}
+
+// ContentKey returns the canonical bytes of m's content key. It is an error to ask an exchange that has none.
+func (d *Descriptor) ContentKey(m proto.Message) ([]byte, error) {
+	if d.key == nil {
+		return nil, fmt.Errorf("%s has no content key", d.name)
+	}
+	var k Key
+	if err := d.key(m, &k); err != nil {
+		return nil, err
+	}
+	return k.Encoding(), nil
+}
+
+// Validate tells what is wrong with a descriptor that was put together by hand.
+func (d *Descriptor) Validate() error {
+	if d == nil {
+		return errors.New("exchange: the descriptor is nil")
+	}
+	service, method, ok := strings.Cut(d.name, "/")
+	if !ok || service == "" || method == "" || strings.ContainsAny(d.name, "\"\\ ;,") || len(d.name) > maxNameLength {
+		return fmt.Errorf("exchange %q: the name is not of the form package.Service/Method with at most %d bytes", d.name, maxNameLength)
+	}
+	if err := d.policy.Validate(); err != nil {
+		return fmt.Errorf("exchange %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// maxNameLength is the longest value of a media type's parameter on the wire.
+const maxNameLength = 256

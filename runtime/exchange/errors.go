@@ -1,0 +1,47 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrDeferred is returned by a handler that leaves the answer to a later Reply or Fail with the message's Ref.
+	ErrDeferred = errors.New("the answer is deferred")
+	// ErrUnknownRef says that no record has the Ref, or not any more.
+	ErrUnknownRef = errors.New("no record has this reference")
+	// ErrAnswered says that a deferred message has its answer already, or has ended.
+	ErrAnswered = errors.New("the message has been answered")
+)
+
+// Unfinished says that waiting for an operation ended before the operation did. The message lives on; Ref finds it.
+type Unfinished struct {
+	ref Ref
+	err error
+}
+
+// NewUnfinished returns the error for waiting that ended with err. Runtimes call it.
+func NewUnfinished(ref Ref, err error) *Unfinished { return &Unfinished{ref: ref, err: err} }
+
+// Ref names the operation.
+func (e *Unfinished) Ref() Ref { return e.ref }
+
+// Error implements error.
+func (e *Unfinished) Error() string {
+	return fmt.Sprintf("the message is stored as %s and not finished: %v", e.ref, e.err)
+}
+
+// Unwrap returns why waiting ended.
+func (e *Unfinished) Unwrap() error { return e.err }
+
+// RegistrationError is a wrong registration.
+type RegistrationError struct {
+	// Exchange is the exchange or service that was registered.
+	Exchange     string
+	Problem, Fix string
+}
+
+// Error implements error.
+func (e *RegistrationError) Error() string {
+	return fmt.Sprintf("register %s: %s. Fix: %s", e.Exchange, e.Problem, e.Fix)
+}
