@@ -1,0 +1,213 @@
+// Package queue says what a message queue engine does for the router. An engine holds messages by the address to which
+// they were sent, knows what became of every token, and changes only by the transitions of Engine, each of them atomic
+// and fenced by the instance that asks for it. Package queuetest is the conformance suite.
+package queue
+
+import (
+	"context"
+	"time"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+)
+
+// RouterID is the producer of the router's own envelopes. No agent may have it.
+const RouterID = "sw4rm-router"
+
+// Defaults of Limits.
+const (
+	DefaultMaxWork        = 10_000
+	DefaultDeliveryBudget = 10
+	DefaultWindow         = time.Hour
+	DefaultKeepUnknown    = 25 * time.Hour
+	DefaultKeepUnfetched  = 24 * time.Hour
+)
+
+// Limits bound an engine. Zero fields are the defaults.
+type Limits struct {
+	// MaxWork is the largest number of work messages that wait at one address.
+	MaxWork int
+	// DeliveryBudget is how often one message is handed out before it becomes a dead letter.
+	DeliveryBudget int
+	// Window is how long a finished token is kept beyond its operation's deadline.
+	Window time.Duration
+	// KeepUnknown is how long a token is kept whose sender told neither deadline nor lowest open sequence.
+	KeepUnknown time.Duration
+	// KeepUnfetched is how long signals and answers wait to be fetched before they become dead letters.
+	KeepUnfetched time.Duration
+}
+
+// Engine holds the queues of a router. Its methods may be called from any goroutine. A returned answer is durable unless
+// the method says otherwise. Errors are those of the storage below; what concerns one message is an answer, not an error.
+type Engine interface {
+	// ID identifies the engine's store, and stays over restarts.
+	ID() string
+
+	// Admit decides whether an instance of an agent may connect, and records it before it returns. A higher epoch of the
+	// known store takes over; the same epoch reconnects; another store is admitted only when live is false, and with it
+	// everything in the former store's custody is lost; a lower epoch and a former store are refused. A holder without
+	// Store is one unnamed store and always admitted where no named store is live.
+	Admit(ctx context.Context, h Holder, live bool) (Admission, error)
+
+	// Accept takes a message, or answers for one that it knows by its token or message id. With m.Ends set it applies that
+	// outcome in the same transition.
+	Accept(ctx context.Context, m Message) (Answer, error)
+
+	// Lease hands out the oldest messages that wait at the addresses, within r's limits, until r.Until. A lease is not
+	// durable: after a restart every message is free again. The same message keeps its Seq over all leases.
+	Lease(ctx context.Context, r LeaseRequest) ([]Delivery, error)
+
+	// Custody moves a leased message into the holder's custody. It is false unless the holder's store has the message
+	// leased, had it leased last and nobody else has it, or has custody already. Custody of a message that was sent to a
+	// capability is durable when Custody returns; that of a message that was sent to the agent itself need not be.
+	Custody(ctx context.Context, h Holder, seq int64, messageID string) (bool, error)
+
+	// Release gives the holder's leases back to their queues.
+	Release(ctx context.Context, h Holder) error
+
+	// Dead moves a message that the holder has leased to the dead letters, and owes its producer a FAILED signal where
+	// it is work.
+	Dead(ctx context.Context, h Holder, seq int64, messageID string, reason string) (bool, error)
+
+	// Withdraw takes a message back that waits in its queue.
+	Withdraw(ctx context.Context, w Withdrawal) (transportpb.WithdrawAnswer_State, error)
+
+	// Lookup finds the message with this id, or the one that an earlier attempt with this id became.
+	Lookup(ctx context.Context, messageID string) (Origin, bool, error)
+
+	// Expire ends what has run out at now: leases, times to live, unfetched signals and answers. It returns when it has
+	// something to do next, the zero time for never.
+	Expire(ctx context.Context, now time.Time) (time.Time, error)
+
+	// Prune forgets finished tokens whose time has passed at now.
+	Prune(ctx context.Context, now time.Time) error
+
+	// Scan calls fn for every address that holds something, until fn returns an error, and returns that error.
+	Scan(ctx context.Context, fn func(Depth) error) error
+
+	// DeadLetters returns up to max dead letters, oldest first.
+	DeadLetters(ctx context.Context, max int) ([]DeadLetter, error)
+}
+
+// Holder is who holds a lease or custody: one stream of one instance of an agent.
+type Holder struct {
+	Agent string
+	// Store and Epoch name the instance of the agent's data directory; empty for canonical peers.
+	Store string
+	Epoch uint64
+	// Stream tells the streams of one instance apart; unique in the process.
+	Stream uint64
+}
+
+// Admission is the answer to a hello.
+type Admission int
+
+// The admissions.
+const (
+	Admitted Admission = iota + 1
+	// RefusedDuplicate says that another store is live under the agent's id.
+	RefusedDuplicate
+	// RefusedRolledBack says that the epoch is lower than one that was seen, or that the store was replaced.
+	RefusedRolledBack
+)
+
+// Message is an envelope on its way to an address.
+type Message struct {
+	Envelope *commonpb.Envelope
+	// To is the address as sent, agent:ID or capability:NAME.
+	To    string
+	Class transportpb.Class
+	// From is the instance that submits it. Work is deduplicated by (From.Agent, To, token), else by message id; signals
+	// and answers by message id.
+	From Holder
+	// DeadlineLeft is what is left of the operation's deadline, 0 when unknown; LowestOpen is the sender's lowest open
+	// sequence number, 0 when unknown.
+	DeadlineLeft time.Duration
+	LowestOpen   uint64
+	// At is when it was submitted.
+	At time.Time
+	// Ends is the outcome that a terminal acknowledgement brings to the message that it names.
+	Ends *Outcome
+}
+
+// Outcome ends the message with this id. It counts only from the agent that has, or last had, the message, and with
+// that agent's current instance.
+type Outcome struct {
+	MessageID string
+	Stage     ack.Stage
+	Code      ack.Code
+	Note      string
+}
+
+// Answer is what became of an accepted or known message.
+type Answer struct {
+	State transportpb.Answer_State
+	// Stage, Code and Note are the outcome with STATE_DONE, and the refusal's code and text with STATE_REFUSED.
+	Stage ack.Stage
+	Code  ack.Code
+	Note  string
+}
+
+// LeaseRequest asks for messages.
+type LeaseRequest struct {
+	Holder Holder
+	// Addresses are agent:ID and the capabilities for which the holder is live.
+	Addresses []string
+	Class     transportpb.Class
+	// MaxMessages bounds the number of messages, MaxBytes their encoded sizes together; the first one is handed out
+	// whatever its size.
+	MaxMessages int
+	MaxBytes    int64
+	Now, Until  time.Time
+}
+
+// Delivery is a leased message.
+type Delivery struct {
+	// Seq is positive, unique in the engine and never reused.
+	Seq   int64
+	To    string
+	Class transportpb.Class
+	// Envelope has its ttl_ms reduced to what is left, at least 1.
+	Envelope *commonpb.Envelope
+	// Bytes is the encoded size.
+	Bytes int64
+	// Deliveries counts the leases of this message, this one included.
+	Deliveries int
+}
+
+// Withdrawal names a message that its sender takes back.
+type Withdrawal struct {
+	From                 Holder
+	To, Token, MessageID string
+}
+
+// Origin is what the engine knows of a message by its id.
+type Origin struct {
+	Producer      string
+	To            string
+	Token         string
+	CorrelationID string
+	// Custodian is the agent that has, or last had, the message.
+	Custodian string
+}
+
+// Depth tells how much an address holds.
+type Depth struct {
+	To                     string
+	Work, Answers, Signals int
+	Leased                 int
+	Oldest                 time.Time
+}
+
+// DeadLetter is a message that was given up.
+type DeadLetter struct {
+	Seq        int64
+	To         string
+	Class      transportpb.Class
+	Envelope   *commonpb.Envelope
+	Reason     string
+	Deliveries int
+	AcceptedAt time.Time
+	DiedAt     time.Time
+}
