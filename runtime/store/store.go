@@ -75,7 +75,7 @@ func (b *Batch) Set(key, value []byte) { b.ops = append(b.ops, Op{OpSet, key, va
 // Delete removes a key; a missing one is no error.
 func (b *Batch) Delete(key []byte) { b.ops = append(b.ops, Op{Kind: OpDelete, Key: key}) }
 
-// DeleteRange removes every key in [start, end).
+// DeleteRange removes every key in [start, end). A nil end is the end of the space.
 func (b *Batch) DeleteRange(start, end []byte) { b.ops = append(b.ops, Op{OpDeleteRange, start, end}) }
 
 // Ops returns the changes in order, for engines.
