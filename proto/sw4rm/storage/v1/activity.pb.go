@@ -428,7 +428,9 @@ type Late struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome *Outcome               `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Set for a reply.
-	Reply         *Body `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
+	Reply *Body `protobuf:"bytes,2,opt,name=reply,proto3" json:"reply,omitempty"`
+	// The reply's own message id.
+	MessageId     string `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -477,6 +479,13 @@ func (x *Late) GetReply() *Body {
 	return nil
 }
 
+func (x *Late) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
 // OutRecord is an operation of this agent.
 type OutRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -517,9 +526,13 @@ type OutRecord struct {
 	// Encoded size of the payload in bytes.
 	PayloadBytes int64 `protobuf:"varint,25,opt,name=payload_bytes,json=payloadBytes,proto3" json:"payload_bytes,omitempty"`
 	// When it ended, as a place in the order of endings; 0 while open.
-	Finished      uint64 `protobuf:"varint,26,opt,name=finished,proto3" json:"finished,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Finished uint64 `protobuf:"varint,26,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The stored reply's own message id, to tell a repeated reply from another one.
+	ReplyMessageId string `protobuf:"bytes,27,opt,name=reply_message_id,json=replyMessageId,proto3" json:"reply_message_id,omitempty"`
+	RepoId         string `protobuf:"bytes,28,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
+	WorktreeId     string `protobuf:"bytes,29,opt,name=worktree_id,json=worktreeId,proto3" json:"worktree_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *OutRecord) Reset() {
@@ -734,6 +747,27 @@ func (x *OutRecord) GetFinished() uint64 {
 	return 0
 }
 
+func (x *OutRecord) GetReplyMessageId() string {
+	if x != nil {
+		return x.ReplyMessageId
+	}
+	return ""
+}
+
+func (x *OutRecord) GetRepoId() string {
+	if x != nil {
+		return x.RepoId
+	}
+	return ""
+}
+
+func (x *OutRecord) GetWorktreeId() string {
+	if x != nil {
+		return x.WorktreeId
+	}
+	return ""
+}
+
 // Owed is an envelope that this agent still has to hand to the router.
 type Owed struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -814,9 +848,11 @@ func (x *Owed) GetNote() string {
 
 // Alias is one message id under which a received message came.
 type Alias struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MessageId     string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	RetryCount    uint32                 `protobuf:"varint,2,opt,name=retry_count,json=retryCount,proto3" json:"retry_count,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	MessageId  string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	RetryCount uint32                 `protobuf:"varint,2,opt,name=retry_count,json=retryCount,proto3" json:"retry_count,omitempty"`
+	// An outcome was owed to it, so a later run owes it none.
+	Answered      bool `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -865,6 +901,13 @@ func (x *Alias) GetRetryCount() uint32 {
 	return 0
 }
 
+func (x *Alias) GetAnswered() bool {
+	if x != nil {
+		return x.Answered
+	}
+	return false
+}
+
 // InRecord is a message that this agent received.
 type InRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -903,6 +946,11 @@ type InRecord struct {
 	ParentCorrelationId string `protobuf:"bytes,25,opt,name=parent_correlation_id,json=parentCorrelationId,proto3" json:"parent_correlation_id,omitempty"`
 	// A capability's message waits for the router to record custody before it runs.
 	AwaitsCustody bool `protobuf:"varint,26,opt,name=awaits_custody,json=awaitsCustody,proto3" json:"awaits_custody,omitempty"`
+	// Runs that say nothing about whether the message kills its handler: those of earlier attempts, and those that asked to
+	// run again.
+	ForgivenRuns  uint32 `protobuf:"varint,27,opt,name=forgiven_runs,json=forgivenRuns,proto3" json:"forgiven_runs,omitempty"`
+	RepoId        string `protobuf:"bytes,28,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
+	WorktreeId    string `protobuf:"bytes,29,opt,name=worktree_id,json=worktreeId,proto3" json:"worktree_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1119,6 +1167,126 @@ func (x *InRecord) GetAwaitsCustody() bool {
 	return false
 }
 
+func (x *InRecord) GetForgivenRuns() uint32 {
+	if x != nil {
+		return x.ForgivenRuns
+	}
+	return 0
+}
+
+func (x *InRecord) GetRepoId() string {
+	if x != nil {
+		return x.RepoId
+	}
+	return ""
+}
+
+func (x *InRecord) GetWorktreeId() string {
+	if x != nil {
+		return x.WorktreeId
+	}
+	return ""
+}
+
+// Total counts the finished records that are kept for one reason.
+type Total struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Records int64                  `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	// Encoded size of what is kept in bytes.
+	Bytes         int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Total) Reset() {
+	*x = Total{}
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Total) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Total) ProtoMessage() {}
+
+func (x *Total) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Total.ProtoReflect.Descriptor instead.
+func (*Total) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Total) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Total) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// Totals counts all finished records. The places in the list have fixed meanings and are only ever added.
+type Totals struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kept          []*Total               `protobuf:"bytes,1,rep,name=kept,proto3" json:"kept,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Totals) Reset() {
+	*x = Totals{}
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Totals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Totals) ProtoMessage() {}
+
+func (x *Totals) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Totals.ProtoReflect.Descriptor instead.
+func (*Totals) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Totals) GetKept() []*Total {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
 var File_sw4rm_storage_v1_activity_proto protoreflect.FileDescriptor
 
 const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
@@ -1159,10 +1327,12 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\x04code\x18\b \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\x12\x12\n" +
 	"\x04note\x18\t \x01(\tR\x04note\x125\n" +
 	"\bended_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"i\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"\x88\x01\n" +
 	"\x04Late\x123\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.sw4rm.storage.v1.OutcomeR\aoutcome\x12,\n" +
-	"\x05reply\x18\x02 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x05reply\"\xab\b\n" +
+	"\x05reply\x18\x02 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x05reply\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\"\x8f\t\n" +
 	"\tOutRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x124\n" +
@@ -1192,19 +1362,24 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\ahandled\x18\x17 \x01(\bR\ahandled\x12!\n" +
 	"\fparent_token\x18\x18 \x01(\tR\vparentToken\x12#\n" +
 	"\rpayload_bytes\x18\x19 \x01(\x03R\fpayloadBytes\x12\x1a\n" +
-	"\bfinished\x18\x1a \x01(\x04R\bfinished\"\xad\x01\n" +
+	"\bfinished\x18\x1a \x01(\x04R\bfinished\x12(\n" +
+	"\x10reply_message_id\x18\x1b \x01(\tR\x0ereplyMessageId\x12\x17\n" +
+	"\arepo_id\x18\x1c \x01(\tR\x06repoId\x12\x1f\n" +
+	"\vworktree_id\x18\x1d \x01(\tR\n" +
+	"worktreeId\"\xad\x01\n" +
 	"\x04Owed\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x17\n" +
 	"\aack_for\x18\x02 \x01(\tR\x06ackFor\x12,\n" +
 	"\x05stage\x18\x03 \x01(\x0e2\x16.sw4rm.common.AckStageR\x05stage\x12+\n" +
 	"\x04code\x18\x04 \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note\"G\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\"c\n" +
 	"\x05Alias\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
-	"retryCount\"\xe3\a\n" +
+	"retryCount\x12\x1a\n" +
+	"\banswered\x18\x03 \x01(\bR\banswered\"\xc2\b\n" +
 	"\bInRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x121\n" +
@@ -1234,7 +1409,16 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\bfinished\x18\x17 \x01(\x04R\bfinished\x12 \n" +
 	"\vtraceparent\x18\x18 \x01(\tR\vtraceparent\x122\n" +
 	"\x15parent_correlation_id\x18\x19 \x01(\tR\x13parentCorrelationId\x12%\n" +
-	"\x0eawaits_custody\x18\x1a \x01(\bR\rawaitsCustody*w\n" +
+	"\x0eawaits_custody\x18\x1a \x01(\bR\rawaitsCustody\x12#\n" +
+	"\rforgiven_runs\x18\x1b \x01(\rR\fforgivenRuns\x12\x17\n" +
+	"\arepo_id\x18\x1c \x01(\tR\x06repoId\x12\x1f\n" +
+	"\vworktree_id\x18\x1d \x01(\tR\n" +
+	"worktreeId\"7\n" +
+	"\x05Total\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"5\n" +
+	"\x06Totals\x12+\n" +
+	"\x04kept\x18\x01 \x03(\v2\x17.sw4rm.storage.v1.TotalR\x04kept*w\n" +
 	"\aKeyKind\x12\x18\n" +
 	"\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKEY_KIND_CALL\x10\x01\x12\x14\n" +
@@ -1255,7 +1439,7 @@ func file_sw4rm_storage_v1_activity_proto_rawDescGZIP() []byte {
 }
 
 var file_sw4rm_storage_v1_activity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sw4rm_storage_v1_activity_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_sw4rm_storage_v1_activity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_sw4rm_storage_v1_activity_proto_goTypes = []any{
 	(KeyKind)(0),                  // 0: sw4rm.storage.v1.KeyKind
 	(*Outcome)(nil),               // 1: sw4rm.storage.v1.Outcome
@@ -1267,51 +1451,54 @@ var file_sw4rm_storage_v1_activity_proto_goTypes = []any{
 	(*Owed)(nil),                  // 7: sw4rm.storage.v1.Owed
 	(*Alias)(nil),                 // 8: sw4rm.storage.v1.Alias
 	(*InRecord)(nil),              // 9: sw4rm.storage.v1.InRecord
-	(common.AckStage)(0),          // 10: sw4rm.common.AckStage
-	(common.ErrorCode)(0),         // 11: sw4rm.common.ErrorCode
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(v1.Class)(0),                 // 13: sw4rm.transport.v1.Class
-	(common.MessageType)(0),       // 14: sw4rm.common.MessageType
+	(*Total)(nil),                 // 10: sw4rm.storage.v1.Total
+	(*Totals)(nil),                // 11: sw4rm.storage.v1.Totals
+	(common.AckStage)(0),          // 12: sw4rm.common.AckStage
+	(common.ErrorCode)(0),         // 13: sw4rm.common.ErrorCode
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(v1.Class)(0),                 // 15: sw4rm.transport.v1.Class
+	(common.MessageType)(0),       // 16: sw4rm.common.MessageType
 }
 var file_sw4rm_storage_v1_activity_proto_depIdxs = []int32{
-	10, // 0: sw4rm.storage.v1.Outcome.stage:type_name -> sw4rm.common.AckStage
-	11, // 1: sw4rm.storage.v1.Outcome.code:type_name -> sw4rm.common.ErrorCode
-	12, // 2: sw4rm.storage.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	11, // 3: sw4rm.storage.v1.RetryPolicy.codes:type_name -> sw4rm.common.ErrorCode
-	12, // 4: sw4rm.storage.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	12, // 5: sw4rm.storage.v1.Attempt.accepted_at:type_name -> google.protobuf.Timestamp
-	12, // 6: sw4rm.storage.v1.Attempt.received_at:type_name -> google.protobuf.Timestamp
-	12, // 7: sw4rm.storage.v1.Attempt.read_at:type_name -> google.protobuf.Timestamp
-	10, // 8: sw4rm.storage.v1.Attempt.stage:type_name -> sw4rm.common.AckStage
-	11, // 9: sw4rm.storage.v1.Attempt.code:type_name -> sw4rm.common.ErrorCode
-	12, // 10: sw4rm.storage.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	12, // 0: sw4rm.storage.v1.Outcome.stage:type_name -> sw4rm.common.AckStage
+	13, // 1: sw4rm.storage.v1.Outcome.code:type_name -> sw4rm.common.ErrorCode
+	14, // 2: sw4rm.storage.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	13, // 3: sw4rm.storage.v1.RetryPolicy.codes:type_name -> sw4rm.common.ErrorCode
+	14, // 4: sw4rm.storage.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	14, // 5: sw4rm.storage.v1.Attempt.accepted_at:type_name -> google.protobuf.Timestamp
+	14, // 6: sw4rm.storage.v1.Attempt.received_at:type_name -> google.protobuf.Timestamp
+	14, // 7: sw4rm.storage.v1.Attempt.read_at:type_name -> google.protobuf.Timestamp
+	12, // 8: sw4rm.storage.v1.Attempt.stage:type_name -> sw4rm.common.AckStage
+	13, // 9: sw4rm.storage.v1.Attempt.code:type_name -> sw4rm.common.ErrorCode
+	14, // 10: sw4rm.storage.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	1,  // 11: sw4rm.storage.v1.Late.outcome:type_name -> sw4rm.storage.v1.Outcome
 	2,  // 12: sw4rm.storage.v1.Late.reply:type_name -> sw4rm.storage.v1.Body
 	0,  // 13: sw4rm.storage.v1.OutRecord.key_kind:type_name -> sw4rm.storage.v1.KeyKind
-	13, // 14: sw4rm.storage.v1.OutRecord.class:type_name -> sw4rm.transport.v1.Class
-	14, // 15: sw4rm.storage.v1.OutRecord.message_type:type_name -> sw4rm.common.MessageType
-	12, // 16: sw4rm.storage.v1.OutRecord.created_at:type_name -> google.protobuf.Timestamp
-	12, // 17: sw4rm.storage.v1.OutRecord.deadline:type_name -> google.protobuf.Timestamp
+	15, // 14: sw4rm.storage.v1.OutRecord.class:type_name -> sw4rm.transport.v1.Class
+	16, // 15: sw4rm.storage.v1.OutRecord.message_type:type_name -> sw4rm.common.MessageType
+	14, // 16: sw4rm.storage.v1.OutRecord.created_at:type_name -> google.protobuf.Timestamp
+	14, // 17: sw4rm.storage.v1.OutRecord.deadline:type_name -> google.protobuf.Timestamp
 	3,  // 18: sw4rm.storage.v1.OutRecord.retry:type_name -> sw4rm.storage.v1.RetryPolicy
 	4,  // 19: sw4rm.storage.v1.OutRecord.attempts:type_name -> sw4rm.storage.v1.Attempt
-	12, // 20: sw4rm.storage.v1.OutRecord.next_attempt_at:type_name -> google.protobuf.Timestamp
+	14, // 20: sw4rm.storage.v1.OutRecord.next_attempt_at:type_name -> google.protobuf.Timestamp
 	1,  // 21: sw4rm.storage.v1.OutRecord.outcome:type_name -> sw4rm.storage.v1.Outcome
 	5,  // 22: sw4rm.storage.v1.OutRecord.late:type_name -> sw4rm.storage.v1.Late
-	10, // 23: sw4rm.storage.v1.Owed.stage:type_name -> sw4rm.common.AckStage
-	11, // 24: sw4rm.storage.v1.Owed.code:type_name -> sw4rm.common.ErrorCode
+	12, // 23: sw4rm.storage.v1.Owed.stage:type_name -> sw4rm.common.AckStage
+	13, // 24: sw4rm.storage.v1.Owed.code:type_name -> sw4rm.common.ErrorCode
 	8,  // 25: sw4rm.storage.v1.InRecord.aliases:type_name -> sw4rm.storage.v1.Alias
-	13, // 26: sw4rm.storage.v1.InRecord.class:type_name -> sw4rm.transport.v1.Class
-	14, // 27: sw4rm.storage.v1.InRecord.message_type:type_name -> sw4rm.common.MessageType
-	10, // 28: sw4rm.storage.v1.InRecord.stage:type_name -> sw4rm.common.AckStage
-	12, // 29: sw4rm.storage.v1.InRecord.next_run_at:type_name -> google.protobuf.Timestamp
-	12, // 30: sw4rm.storage.v1.InRecord.received_at:type_name -> google.protobuf.Timestamp
+	15, // 26: sw4rm.storage.v1.InRecord.class:type_name -> sw4rm.transport.v1.Class
+	16, // 27: sw4rm.storage.v1.InRecord.message_type:type_name -> sw4rm.common.MessageType
+	12, // 28: sw4rm.storage.v1.InRecord.stage:type_name -> sw4rm.common.AckStage
+	14, // 29: sw4rm.storage.v1.InRecord.next_run_at:type_name -> google.protobuf.Timestamp
+	14, // 30: sw4rm.storage.v1.InRecord.received_at:type_name -> google.protobuf.Timestamp
 	1,  // 31: sw4rm.storage.v1.InRecord.outcome:type_name -> sw4rm.storage.v1.Outcome
 	7,  // 32: sw4rm.storage.v1.InRecord.owed:type_name -> sw4rm.storage.v1.Owed
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	10, // 33: sw4rm.storage.v1.Totals.kept:type_name -> sw4rm.storage.v1.Total
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_sw4rm_storage_v1_activity_proto_init() }
@@ -1325,7 +1512,7 @@ func file_sw4rm_storage_v1_activity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_storage_v1_activity_proto_rawDesc), len(file_sw4rm_storage_v1_activity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
