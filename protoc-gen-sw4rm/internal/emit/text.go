@@ -1,0 +1,81 @@
+package emit
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
+)
+
+// comment returns the lines of text as a comment. All text of a schema that becomes a comment goes through here. A line
+// of it can neither end the comment, nor be a directive to a tool, nor hide what it says.
+func comment(text string) string {
+	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
+	lines := strings.Split(strings.Trim(text, "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight("// "+harmless(strings.TrimPrefix(visible(line), " ")), " \t")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// visible replaces what an editor would not show, or would show elsewhere, by its escape.
+func visible(line string) string {
+	var b strings.Builder
+	for _, r := range line {
+		switch {
+		case r == '\t' || r != utf8.RuneError && (unicode.IsPrint(r) || unicode.IsSpace(r) && r > unicode.MaxASCII):
+			b.WriteRune(r)
+		case r == utf8.RuneError:
+			b.WriteString("\ufffd")
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// harmless quotes the first word of a line that a tool could take for its own.
+func harmless(line string) string {
+	start := strings.TrimLeft(line, " \t")
+	for _, prefix := range []string{"+build", "go:", "nolint", "lint:", "#nosec", "line ", "export ", "extern ", "cgo "} {
+		if len(start) >= len(prefix) && strings.EqualFold(start[:len(prefix)], prefix) && (start == line || prefix[len(prefix)-1] != ' ') {
+			word, rest, found := strings.Cut(start, " ")
+			if found {
+				rest = " " + rest
+			}
+			return "'" + word + "'" + rest
+		}
+	}
+	return line
+}
+
+// doc returns sentence with a schema's comment below it, and the deprecation as the last paragraph. Empty parts are left
+// out; without any the comment is empty.
+func doc(sentence, schema string, deprecated string) *jen.Statement {
+	var parts []string
+	if sentence != "" {
+		parts = append(parts, "// "+sentence)
+	}
+	if strings.TrimSpace(schema) != "" {
+		parts = append(parts, comment(schema))
+	}
+	if deprecated != "" && !hasDeprecation(schema) {
+		parts = append(parts, comment("Deprecated: "+deprecated))
+	}
+	if len(parts) == 0 {
+		return jen.Null()
+	}
+	return jen.Comment(strings.Join(parts, "\n//\n"))
+}
+
+// hasDeprecation tells whether the schema's author wrote what is deprecated, and for what.
+func hasDeprecation(schema string) bool {
+	for line := range strings.Lines(schema) {
+		if strings.HasPrefix(strings.TrimSpace(line), "Deprecated: ") {
+			return true
+		}
+	}
+	return false
+}
