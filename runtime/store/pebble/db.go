@@ -1,0 +1,385 @@
+// Package pebble is the store on disk: a directory that holds a Pebble database.
+package pebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+)
+
+// Keys of what the store keeps for itself.
+const (
+	epochKey = string(metaSpace) + "epoch"
+	groupKey = string(metaSpace) + "group"
+	idKey    = string(metaSpace) + "id"
+)
+
+// closeLimit is how long Close waits for the engine once the store has failed.
+const closeLimit = 10 * time.Second
+
+// DB is an open directory. Make one with Open. Its methods may be called from any goroutine.
+type DB struct {
+	dir      string
+	log      *slog.Logger
+	guard    *guard
+	ledger   *ledger
+	lock     *pebble.Lock
+	engine   *pebble.DB
+	instance store.Instance
+
+	// use is held for reading by every call, and for writing to end them.
+	use    sync.RWMutex
+	closed bool
+
+	// write admits one batch at a time: a write that fails inside Pebble leaves its pipeline in a state in which the
+	// next one never returns.
+	write   sync.Mutex
+	applied uint64
+
+	commit committer
+
+	failOnce sync.Once
+	failed   chan struct{}
+	failure  atomic.Pointer[error]
+}
+
+var _ store.Store = (*DB)(nil)
+
+// fail makes the store fail for good, once.
+func (d *DB) fail(err error) {
+	d.failOnce.Do(func() {
+		err = fmt.Errorf("%w: %w", store.ErrFailed, asDamaged(d.dir, err))
+		d.failure.Store(&err)
+		d.guard.frozen.Store(true)
+		close(d.failed)
+		d.log.Error("the store has failed", "dir", d.dir, "error", err)
+	})
+}
+
+// Failed implements store.Store.
+func (d *DB) Failed() <-chan struct{} { return d.failed }
+
+// Err implements store.Store.
+func (d *DB) Err() error {
+	if err := d.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Instance implements store.Store.
+func (d *DB) Instance() store.Instance { return d.instance }
+
+// enter begins a call; without an error, leave ends it.
+func (d *DB) enter() error {
+	d.use.RLock()
+	err := d.Err()
+	if d.closed {
+		err = store.ErrClosed
+	}
+	if err != nil {
+		d.use.RUnlock()
+	}
+	return err
+}
+
+func (d *DB) leave() { d.use.RUnlock() }
+
+// Apply implements store.Store.
+func (d *DB) Apply(b *store.Batch) (store.Mark, error) {
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	batch, err := d.translate(b)
+	if err != nil {
+		return 0, err
+	}
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.Err(); err != nil { // it may have failed while this waited
+		return 0, errors.Join(err, batch.Close())
+	}
+	if !batch.Empty() {
+		if err := d.guarded(func() error { return d.engine.Apply(batch, pebble.NoSync) }); err != nil {
+			return 0, err
+		}
+	}
+	d.applied++
+	return store.Mark(d.applied), batch.Close()
+}
+
+// guarded runs a write of the engine and reports its failure, also one that the engine reports by panicking or only to
+// its logger. The caller holds d.write.
+func (d *DB) guarded(write func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			d.fail(fmt.Errorf("writing: %v", r))
+		}
+		if failure := d.Err(); failure != nil {
+			err = failure
+		}
+	}()
+	if err := write(); err != nil {
+		d.fail(fmt.Errorf("writing: %w", err))
+	}
+	return nil
+}
+
+// translate makes the engine's batch.
+func (d *DB) translate(b *store.Batch) (*pebble.Batch, error) {
+	size := 64
+	for _, op := range b.Ops() {
+		size += len(op.Key) + len(op.Value) + frameOverhead + 16
+	}
+	batch := d.engine.NewBatchWithSize(size)
+	for _, op := range b.Ops() {
+		if err := translateOp(batch, op); err != nil {
+			return nil, errors.Join(fmt.Errorf("applying a batch: %w", err), batch.Close())
+		}
+	}
+	return batch, nil
+}
+
+func translateOp(batch *pebble.Batch, op store.Op) error {
+	switch op.Kind {
+	case store.OpSet:
+		set(batch, userSpace, op.Key, op.Value)
+		return nil
+	case store.OpDelete:
+		return batch.Delete(userKey(op.Key), nil)
+	case store.OpDeleteRange:
+		start, end := userKey(op.Key), userEnd(op.Value)
+		if string(start) >= string(end) {
+			return nil
+		}
+		return batch.DeleteRange(start, end, nil)
+	default:
+		return fmt.Errorf("unknown kind of change %d", op.Kind)
+	}
+}
+
+// set adds a framed value to the batch without copying it twice.
+func set(batch *pebble.Batch, space byte, key, value []byte) {
+	op := batch.SetDeferred(1+len(key), len(value)+frameOverhead)
+	op.Key[0] = space
+	copy(op.Key[1:], key)
+	fillFrame(op.Value, op.Key, value)
+	_ = op.Finish() // fails for indexed batches only
+}
+
+func userKey(key []byte) []byte {
+	return append(append(make([]byte, 0, 1+len(key)), userSpace), key...)
+}
+
+// userEnd is the engine's key for the end of a range, where nil is the end of the space.
+func userEnd(key []byte) []byte {
+	if key == nil {
+		return []byte{userSpace + 1}
+	}
+	return userKey(key)
+}
+
+// Get implements store.Store.
+func (d *DB) Get(key []byte) ([]byte, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	return d.get(userKey(key))
+}
+
+func (d *DB) get(key []byte) ([]byte, error) {
+	frame, closer, err := d.engine.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, store.ErrNotFound
+	}
+	if err != nil {
+		return nil, d.readError(err)
+	}
+	payload, err := d.payload(key, frame)
+	payload = append([]byte{}, payload...)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return nil, err
+	}
+	return payload, d.Err()
+}
+
+// readError says what a failed read means.
+func (d *DB) readError(err error) error {
+	if failure := d.Err(); failure != nil {
+		return failure
+	}
+	return fmt.Errorf("reading the store: %w", asDamaged(d.dir, err))
+}
+
+// asDamaged makes a *store.DamagedError of what Pebble says of damage.
+func asDamaged(dir string, err error) error {
+	var known *store.DamagedError
+	if err == nil || !pebble.IsCorruptionError(err) || errors.As(err, &known) {
+		return err
+	}
+	file := dir
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		file = info.Path
+	}
+	return damaged(file, -1, err)
+}
+
+// Scan implements store.Store.
+func (d *DB) Scan(start, end []byte, fn func(key, value []byte) error) error {
+	return d.scan(start, end, (*pebble.Iterator).First, (*pebble.Iterator).Next, fn)
+}
+
+// ScanReverse implements store.Store.
+func (d *DB) ScanReverse(start, end []byte, fn func(key, value []byte) error) error {
+	return d.scan(start, end, (*pebble.Iterator).Last, (*pebble.Iterator).Prev, fn)
+}
+
+func (d *DB) scan(start, end []byte, first, next func(*pebble.Iterator) bool, fn func(key, value []byte) error) error {
+	if err := d.enter(); err != nil {
+		return err
+	}
+	defer d.leave()
+	iter, err := d.engine.NewIter(&pebble.IterOptions{LowerBound: userKey(start), UpperBound: userEnd(end)})
+	if err != nil {
+		return d.readError(err)
+	}
+	err = d.each(iter, first, next, fn)
+	closed := iter.Close()
+	if err != nil {
+		if err == store.Stop {
+			return nil
+		}
+		return err
+	}
+	if closed != nil {
+		return d.readError(closed)
+	}
+	return d.Err()
+}
+
+func (d *DB) each(iter *pebble.Iterator, first, next func(*pebble.Iterator) bool, fn func(key, value []byte) error) error {
+	for ok := first(iter); ok; ok = next(iter) {
+		frame, err := iter.ValueAndErr()
+		if err != nil {
+			return d.readError(err)
+		}
+		payload, err := d.payload(iter.Key(), frame)
+		if err != nil {
+			return err
+		}
+		if err := fn(iter.Key()[1:], payload); err != nil {
+			return err
+		}
+	}
+	if err := iter.Error(); err != nil {
+		return d.readError(err)
+	}
+	return nil
+}
+
+// Sync implements store.Store.
+func (d *DB) Sync(ctx context.Context, m store.Mark) error {
+	if err := d.enter(); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.write.Lock()
+	applied := d.applied
+	d.write.Unlock()
+	if uint64(m) > applied {
+		return fmt.Errorf("syncing up to mark %d: the last one is %d", m, applied)
+	}
+	return d.commit.wait(ctx, uint64(m))
+}
+
+// beginGroup writes the group's number into the log, behind what the group covers. The next group is written only when
+// this one is synced, which tells damage of the log from its torn end.
+func (d *DB) beginGroup(group uint64) (covered uint64, finish func() error, err error) {
+	batch := d.engine.NewBatchWithSize(64)
+	set(batch, metaSpace, []byte(groupKey[1:]), number(group))
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.Err(); err != nil {
+		return 0, nil, errors.Join(err, batch.Close())
+	}
+	if err := d.guarded(func() error { return d.engine.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
+		return 0, nil, err
+	}
+	return d.applied, func() error { return d.finishGroup(batch) }, nil
+}
+
+func (d *DB) finishGroup(batch *pebble.Batch) error {
+	if err := batch.SyncWait(); err != nil {
+		d.fail(fmt.Errorf("syncing: %w", err))
+	}
+	if err := d.Err(); err != nil {
+		return err
+	}
+	return batch.Close()
+}
+
+func number(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
+
+// Close implements store.Store. Closing twice is no error. Once the store has failed nothing is made durable, and when
+// the engine does not end within 10 s Close gives up on it: the directory then stays locked until the process ends.
+func (d *DB) Close() error {
+	d.use.Lock()
+	closed := d.closed
+	d.closed = true
+	d.use.Unlock()
+	if closed {
+		return nil
+	}
+	if d.Err() == nil {
+		if err := d.commit.stop(d.applied); err == nil {
+			return d.closeEngine()
+		}
+	}
+	return d.abandon()
+}
+
+// abandon closes a failed store.
+func (d *DB) abandon() error {
+	done := make(chan error, 1)
+	go func() {
+		_ = d.commit.stop(0) // the store's failure
+		done <- d.closeEngine()
+	}()
+	limit := time.NewTimer(closeLimit)
+	defer limit.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			d.log.Debug("closing the failed store", "error", err)
+		}
+	case <-limit.C:
+		d.log.Error("the failed store's engine does not end; its directory stays locked", "dir", d.dir)
+	}
+	return nil
+}
+
+func (d *DB) closeEngine() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("closing the store: %v", r)
+		}
+	}()
+	err = d.engine.Close()
+	if failure := d.guard.err(); failure != nil && err == nil {
+		err = failure // an error that the engine was not told of
+	}
+	if err := errors.Join(err, d.ledger.close(), d.lock.Close()); err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}

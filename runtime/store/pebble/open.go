@@ -1,0 +1,277 @@
+package pebble
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+)
+
+// Open opens the directory dir, and makes it when it is missing or empty. It becomes the caller's until Close.
+//
+// The errors are *store.InUseError when it is open already, in this process or another; *store.VersionError when a
+// newer version wrote it; *store.PermissionError when it cannot be used as it is; *store.DamagedError when what is
+// there is not what was written. In all four cases the directory's content stays as it is.
+//
+// A new directory gets mode 0700 and its files 0600; an existing one that others may read is restricted to that, and
+// one that others may write to is refused.
+//
+// # What is detected
+//
+// Each record carries a checksum over key and value, checked by Get and Scan. Pebble's tables carry checksums of their
+// own, checked when they are read. Of logs and manifests, which Pebble reads up to the first place that does not make
+// sense, a note of length and checksum of what was synced is kept beside them and compared here: after Close, and after
+// a process was killed, every change of a synced byte and every missing file is detected. After a power cut the note
+// may be older than what was last synced. Then damage is still detected where later parts prove that what is in front
+// of them was synced; damage in the last synced group of writes of all, if it happens together with the power cut,
+// cannot be told from a torn end, and that group is lost without an error. The note and the files being replaced
+// together by an older copy, and changes made on purpose, are not detected.
+func Open(dir string, opts Options) (*DB, error) {
+	fs := opts.FS
+	if fs == nil {
+		prepared, err := prepareDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		dir, fs = prepared, vfs.Default
+	} else if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating data directory %s: %w", dir, err)
+	}
+	// The first look comes before the lock, which creates a file.
+	if _, err := look(fs, dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{
+		dir:    dir,
+		log:    opts.logger(),
+		lock:   lock,
+		guard:  &guard{FS: fs, private: opts.FS == nil},
+		failed: make(chan struct{}),
+	}
+	if err := d.open(opts); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+func lockDir(fs vfs.FS, dir string) (*pebble.Lock, error) {
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err == nil {
+		return lock, nil
+	}
+	var path *os.PathError
+	var errno syscall.Errno
+	held := strings.Contains(err.Error(), "lock held by current process") // the only trace of it
+	if !errors.As(err, &path) && errors.As(err, &errno) && (errno == syscall.EAGAIN || errno == syscall.EACCES) || held {
+		return nil, &store.InUseError{Dir: dir}
+	}
+	return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
+}
+
+// look returns what the format file says; the zero formatFile when the directory is empty.
+func look(fs vfs.FS, dir string) (formatFile, error) {
+	f, err := readFormat(fs, dir)
+	if !isNotExist(err) {
+		return f, err
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		return f, fmt.Errorf("listing data directory %s: %w", dir, err)
+	}
+	for _, name := range names {
+		if name != "LOCK" && name != formatName+".tmp" {
+			return f, &store.PermissionError{
+				Dir:     dir,
+				Problem: fmt.Sprintf("it holds %q and no %s, so it belongs to something else", name, formatName),
+				Fix:     "use an empty directory, or restore the missing file from a backup",
+			}
+		}
+	}
+	return f, nil
+}
+
+// open opens a locked directory.
+func (d *DB) open(opts Options) error {
+	f, err := look(d.guard.FS, d.dir)
+	if err != nil {
+		return err
+	}
+	fresh := f.state != stateReady
+	if fresh {
+		if f, err = d.begin(); err != nil {
+			return err
+		}
+	}
+	if d.ledger, err = readLedger(d.guard.FS, d.dir); err != nil {
+		return err
+	}
+	if err := d.check(); err != nil {
+		return err
+	}
+	if err := d.ledger.open(d.guard.private); err != nil {
+		return err
+	}
+	d.guard.synced = d.ledger
+	if err := d.openEngine(opts, f, fresh); err != nil {
+		return errors.Join(err, d.ledger.close())
+	}
+	return nil
+}
+
+// begin makes a directory ours, with nothing in it.
+func (d *DB) begin() (f formatFile, err error) {
+	var id [16]byte
+	rand.Read(id[:]) // never fails: crypto/rand ends the program instead
+	f = formatFile{state: stateMaking, id: hex.EncodeToString(id[:])}
+	names, err := d.guard.List(d.dir)
+	if err != nil {
+		return f, fmt.Errorf("listing data directory %s: %w", d.dir, err)
+	}
+	for _, name := range names {
+		if name == "LOCK" || name == formatName {
+			continue
+		}
+		if err := d.guard.FS.Remove(d.guard.PathJoin(d.dir, name)); err != nil {
+			return f, fmt.Errorf("removing what an interrupted first opening left in %s: %w", d.dir, err)
+		}
+	}
+	return f, d.writeFormat(f)
+}
+
+func (d *DB) writeFormat(f formatFile) error {
+	if err := writeFormat(d.guard, d.dir, f); err != nil {
+		return err
+	}
+	return d.guard.err() // the guard may have kept it from the caller
+}
+
+// check looks for damage that Pebble would take for an end.
+func (d *DB) check() error {
+	if err := d.ledger.verify(d.dir); err != nil {
+		return err
+	}
+	names, err := d.guard.List(d.dir)
+	if err != nil {
+		return fmt.Errorf("listing data directory %s: %w", d.dir, err)
+	}
+	var last string
+	for _, name := range names {
+		if strings.HasPrefix(name, "MANIFEST-") {
+			if err := checkManifest(d.guard.FS, d.guard.PathJoin(d.dir, name)); err != nil {
+				return err
+			}
+		}
+		if isLog(name) && (len(name) > len(last) || len(name) == len(last) && name > last) {
+			last = name
+		}
+	}
+	if last == "" {
+		return nil
+	}
+	return checkLog(d.guard.FS, d.guard.PathJoin(d.dir, last))
+}
+
+// openEngine opens Pebble and makes the new epoch durable.
+func (d *DB) openEngine(opts Options, f formatFile, fresh bool) (err error) {
+	d.guard.watch(d.fail)
+	events := engineEvents{log: d.log, fail: d.fail}
+	engine := opts.engine(d.guard, d.lock, events)
+	engine.ErrorIfExists, engine.ErrorIfNotExists = fresh, !fresh
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("opening data directory %s: %v", d.dir, r)
+		}
+	}()
+	d.engine, err = pebble.Open(d.dir, engine)
+	if err != nil {
+		return d.openError(err)
+	}
+	if err = d.Err(); err == nil {
+		err = d.enroll(f, fresh)
+	}
+	if err != nil {
+		return errors.Join(err, d.engine.Close())
+	}
+	return nil
+}
+
+// openError says what an error of Pebble's opening means. Beside errors of the operating system and our own there is
+// only damage: the options are fixed.
+func (d *DB) openError(err error) error {
+	if failure := d.guard.err(); failure != nil {
+		err = failure
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && !isNotExist(err) {
+		return fmt.Errorf("opening data directory %s: %w", d.dir, err)
+	}
+	if found := asDamaged(d.dir, err); found != err {
+		return found
+	}
+	return damaged(d.dir, -1, err)
+}
+
+// enroll raises the epoch and starts the committer.
+func (d *DB) enroll(f formatFile, fresh bool) error {
+	epoch, group, err := d.counters(f, fresh)
+	if err != nil {
+		return err
+	}
+	batch := d.engine.NewBatch()
+	set(batch, metaSpace, []byte(idKey[1:]), []byte(f.id))
+	set(batch, metaSpace, []byte(epochKey[1:]), number(epoch+1))
+	set(batch, metaSpace, []byte(groupKey[1:]), number(group+1))
+	d.write.Lock()
+	err = d.guarded(func() error { return d.engine.Apply(batch, pebble.Sync) })
+	d.write.Unlock()
+	if err != nil {
+		return fmt.Errorf("raising the epoch of %s: %w", d.dir, err)
+	}
+	if fresh {
+		if err := d.writeFormat(formatFile{state: stateReady, id: f.id}); err != nil {
+			return err
+		}
+	}
+	d.instance = store.Instance{ID: f.id, Epoch: epoch + 1}
+	d.commit = committer{begin: d.beginGroup, failed: d.failed, failure: d.Err, group: group + 1}
+	d.commit.start()
+	return batch.Close()
+}
+
+// counters reads the last epoch and group, and checks that the database is the directory's.
+func (d *DB) counters(f formatFile, fresh bool) (epoch, group uint64, err error) {
+	if fresh {
+		return 0, 0, nil
+	}
+	id, err := d.get([]byte(idKey))
+	if errors.Is(err, store.ErrNotFound) || err == nil && string(id) != f.id {
+		return 0, 0, damaged(d.dir, -1, errors.New("the database is not the one that the format file names"))
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	numbers := make([]uint64, 0, 2)
+	for _, key := range []string{epochKey, groupKey} {
+		value, err := d.get([]byte(key))
+		if err == nil && len(value) != 8 {
+			err = damaged(d.dir, -1, fmt.Errorf("the record %q has %d bytes, not 8", key[1:], len(value)))
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("reading the %s of %s: %w", key[1:], d.dir, err)
+		}
+		numbers = append(numbers, binary.LittleEndian.Uint64(value))
+	}
+	return numbers[0], numbers[1], nil
+}
