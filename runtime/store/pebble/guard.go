@@ -222,13 +222,10 @@ func (f *guardedFile) answer(err error) error {
 
 // Write implements vfs.File.
 func (f *guardedFile) Write(p []byte) (int, error) {
-	// Pebble's buffers may be reused as soon as Write returns, so the sum is taken here.
 	err := f.changed("writing", func() error {
-		if _, err := f.File.Write(p); err != nil {
-			return err
-		}
-		f.track.wrote(p)
-		return nil
+		f.track.wrote(p) // first: Write may change p, and after a failed one nothing is noted any more
+		_, err := f.File.Write(p)
+		return err
 	})
 	if err != nil {
 		return 0, err

@@ -1,0 +1,158 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	raw "github.com/cockroachdb/pebble/v2"
+
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
+)
+
+// BenchmarkStoreAppend appends durable records of 600 bytes, with our store and with Pebble alone. The disk's speed
+// changes by the minute, so both take turns in short rounds and only their ratio counts: x/raw is the mean time of an
+// append over that of Pebble alone, in the same rounds.
+func BenchmarkStoreAppend(b *testing.B) {
+	for _, writers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			ours := openStore(b)
+			theirs := openRaw(b)
+			value := make([]byte, 600)
+			var mine, alone samples
+			for n := 0; n < b.N; {
+				round := min(b.N-n, 100*writers)
+				mine.round(b, writers, round, func(ctx context.Context, key []byte) error {
+					var batch store.Batch
+					batch.Set(key, value)
+					return store.Write(ctx, ours, &batch)
+				})
+				alone.round(b, writers, round, func(_ context.Context, key []byte) error {
+					return theirs.Set(key, value, raw.Sync)
+				})
+				n += round
+			}
+			mine.report(b, "")
+			alone.report(b, "raw-")
+			b.ReportMetric(float64(mine.elapsed)/float64(alone.elapsed), "x/raw")
+			b.ReportMetric(0, "ns/op") // of both together: says nothing
+		})
+	}
+}
+
+// samples are the times of one side's appends.
+type samples struct {
+	count   atomic.Uint64
+	times   []time.Duration
+	elapsed time.Duration
+}
+
+// round lets the writers append n records together.
+func (s *samples) round(b *testing.B, writers, n int, write func(context.Context, []byte) error) {
+	b.Helper()
+	ctx := b.Context()
+	var left atomic.Int64
+	left.Store(int64(n))
+	times := make([][]time.Duration, writers)
+	var group sync.WaitGroup
+	began := time.Now()
+	for w := range writers {
+		group.Go(func() {
+			key := make([]byte, 0, 32)
+			for left.Add(-1) >= 0 {
+				key = fmt.Appendf(key[:0], "out/%016d", s.count.Add(1))
+				start := time.Now()
+				if err := write(ctx, key); err != nil {
+					b.Error(err)
+					return
+				}
+				times[w] = append(times[w], time.Since(start))
+			}
+		})
+	}
+	group.Wait()
+	s.elapsed += time.Since(began)
+	s.times = append(s.times, slices.Concat(times...)...)
+}
+
+func (s *samples) report(b *testing.B, prefix string) {
+	slices.Sort(s.times)
+	micros := func(part float64) float64 {
+		return float64(s.times[int(part*float64(len(s.times)-1))]) / float64(time.Microsecond)
+	}
+	b.ReportMetric(micros(0.5), prefix+"p50-us")
+	b.ReportMetric(micros(0.99), prefix+"p99-us")
+	b.ReportMetric(float64(len(s.times))/s.elapsed.Seconds(), prefix+"append/s")
+}
+
+// workingDir makes a directory on the disk that holds this module: the system's temporary one may be in memory.
+func workingDir(b *testing.B) string {
+	b.Helper()
+	if err := os.MkdirAll(".tmp", 0o700); err != nil {
+		b.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(".tmp", "store")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	return dir
+}
+
+func openStore(b *testing.B) *pebble.DB {
+	b.Helper()
+	d, err := pebble.Open(workingDir(b), pebble.Options{
+		Profile: pebble.Service, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return d
+}
+
+// openRaw opens Pebble with the sizes of our Service profile.
+func openRaw(b *testing.B) *raw.DB {
+	b.Helper()
+	d, err := raw.Open(workingDir(b), &raw.Options{
+		Logger:                      silent{},
+		FormatMajorVersion:          raw.FormatTableFormatV6,
+		MemTableSize:                32 << 20,
+		MemTableStopWritesThreshold: 6,
+		CacheSize:                   64 << 20,
+		L0StopWritesThreshold:       64,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return d
+}
+
+type silent struct{}
+
+func (silent) Infof(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+func (silent) Fatalf(text string, args ...any) {
+	panic(fmt.Sprintf(text, args...)) // Pebble must not go on
+}
