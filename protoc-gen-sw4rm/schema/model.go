@@ -57,12 +57,12 @@ type Exchange struct {
 // Settings are what the schema says of an exchange, with the defaults of service and file. What is nil, zero or empty
 // is left to the runtime, except that a duration of 0 is an explicit "no limit".
 type Settings struct {
-	Type                                                optionspb.ExchangeOptions_Type
-	Order                                               optionspb.ExchangeOptions_Order
+	Type                                                    optionspb.ExchangeOptions_Type
+	Order                                                   optionspb.ExchangeOptions_Order
 	AckTimeout, ReplyTimeout, Deadline, TTL, HandlerTimeout *time.Duration
-	MaxAttempts                                         *int
-	InitialBackoff, MaxBackoff                          *time.Duration
-	Multiplier                                          *float64
+	MaxAttempts                                             *int
+	InitialBackoff, MaxBackoff                              *time.Duration
+	Multiplier                                              *float64
 	// RetryOn are the codes that are worth another attempt.
 	RetryOn []ack.Code
 	// WholePayload makes calls with equal payloads the same operation.

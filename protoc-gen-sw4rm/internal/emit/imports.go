@@ -58,7 +58,7 @@ func nameImports(out *jen.File, f *schema.File) {
 			name = fmt.Sprintf("%s%d", base, n)
 		}
 		taken[name] = true
-		if name == path.Base(string(p)) {
+		if name == path.Base(string(p)) && name == string(f.PackageNames[p]) {
 			out.ImportName(string(p), name)
 		} else {
 			out.ImportAlias(string(p), name)

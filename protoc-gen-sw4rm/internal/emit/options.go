@@ -126,7 +126,7 @@ func duration(d time.Duration) *jen.Statement {
 		case d == u.size:
 			return jen.Qual(timePath, u.name)
 		case d%u.size == 0:
-			return jen.Lit(int(d / u.size)).Op("*").Qual(timePath, u.name)
+			return jen.Lit(int(d/u.size)).Op("*").Qual(timePath, u.name)
 		}
 	}
 	return jen.Lit(int(d)).Op("*").Qual(timePath, "Nanosecond")

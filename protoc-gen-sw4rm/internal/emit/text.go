@@ -15,7 +15,7 @@ func comment(text string) string {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
 	lines := strings.Split(strings.Trim(text, "\n"), "\n")
 	for i, line := range lines {
-		lines[i] = strings.TrimRight("// "+harmless(strings.TrimPrefix(visible(line), " ")), " \t")
+		lines[i] = strings.TrimRight("// "+harmless(visible(line)), " \t")
 	}
 	return strings.Join(lines, "\n")
 }
@@ -36,11 +36,17 @@ func visible(line string) string {
 	return b.String()
 }
 
-// harmless quotes the first word of a line that a tool could take for its own.
+// harmless returns line without the space that a comment begins with, and with its first word in quotes when a tool could
+// take it for its own.
 func harmless(line string) string {
-	start := strings.TrimLeft(line, " \t")
-	for _, prefix := range []string{"+build", "go:", "nolint", "lint:", "#nosec", "line ", "export ", "extern ", "cgo "} {
-		if len(start) >= len(prefix) && strings.EqualFold(start[:len(prefix)], prefix) && (start == line || prefix[len(prefix)-1] != ' ') {
+	text := strings.TrimPrefix(line, " ")
+	start := strings.TrimLeft(text, " \t")
+	directives := []string{"+build", "go:", "nolint", "lint:", "#nosec"}
+	if text == line {
+		directives = append(directives, "line ", "export ", "extern ", "cgo ") // with a space before them they are prose
+	}
+	for _, d := range directives {
+		if len(start) >= len(d) && strings.EqualFold(start[:len(d)], d) {
 			word, rest, found := strings.Cut(start, " ")
 			if found {
 				rest = " " + rest
@@ -48,7 +54,7 @@ func harmless(line string) string {
 			return "'" + word + "'" + rest
 		}
 	}
-	return line
+	return text
 }
 
 // doc returns sentence with a schema's comment below it, and the deprecation as the last paragraph. Empty parts are left
