@@ -50,19 +50,37 @@ func Decode(media string, payload []byte, into proto.Message) error {
 	if into == nil || !into.ProtoReflect().IsValid() {
 		return ack.Rejectf(ack.ValidationError, "there is no message to decode into")
 	}
-	kind, _, _ := strings.Cut(media, ";")
-	kind = strings.ToLower(trim(kind))
-	var err error
-	switch {
-	case kind == MediaProtobuf, strings.HasSuffix(kind, "+protobuf"):
-		err = proto.UnmarshalOptions{RecursionLimit: recursionLimit}.Unmarshal(payload, into)
-	case kind == MediaJSON, strings.HasSuffix(kind, "+json"):
-		err = protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: recursionLimit}.Unmarshal(payload, into)
-	default:
+	format, ok := FormatOf(media)
+	if !ok {
 		return ack.Rejectf(ack.ValidationError, "content type %q is neither protobuf nor JSON", media)
 	}
+	var err error
+	if format == exchange.JSON {
+		err = protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: recursionLimit}.Unmarshal(payload, into)
+	} else {
+		err = proto.UnmarshalOptions{RecursionLimit: recursionLimit}.Unmarshal(payload, into)
+	}
 	if err != nil {
-		return ack.Rejectf(ack.ValidationError, "decode %s from %s: %v", proto.MessageName(into), kind, err)
+		return ack.Rejectf(ack.ValidationError, "decode %s from %s: %v", proto.MessageName(into), bare(media), err)
 	}
 	return nil
+}
+
+// FormatOf returns the format of payloads with the given content type or media type, false when it is neither protobuf
+// nor JSON.
+func FormatOf(media string) (exchange.Format, bool) {
+	switch kind := bare(media); {
+	case kind == MediaProtobuf, strings.HasSuffix(kind, "+protobuf"):
+		return exchange.Protobuf, true
+	case kind == MediaJSON, strings.HasSuffix(kind, "+json"):
+		return exchange.JSON, true
+	default:
+		return 0, false
+	}
+}
+
+// bare is a media type without parameters, in lower case.
+func bare(media string) string {
+	kind, _, _ := strings.Cut(media, ";")
+	return strings.ToLower(trim(kind))
 }
