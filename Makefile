@@ -1,0 +1,93 @@
+# The everyday commands. "make" alone lists them. Nothing here needs more than Go, git, bash and make; buf and the linters
+# are built from tools/go.mod, protoc-gen-go and protoc-gen-sw4rm from go.mod.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
+BUF := $(TOOL) buf
+# Folders with a buf.gen.yaml. golden/ is checked and written by its own test.
+GENERATED := . examples/review
+# Modules besides the one in the root.
+MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod))
+# The race detector needs a C compiler.
+CC_FOUND := $(shell command -v "$$(go env CC | cut -d' ' -f1)" 2>/dev/null)
+RACE := $(if $(CC_FOUND),-race)
+FUZZTIME ?= 10s
+BENCH ?= .
+ARGS ?=
+
+.PHONY: help
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Run the code review example while its processes are killed, and count what became of every message.
+	@echo "Building the demo's driver: seconds, or half a minute where Go's standard library was never compiled."
+	@go run ./examples/review/demo $(ARGS)
+
+.PHONY: generate
+generate: ## Write the generated code of the schemas in proto/ and examples/.
+	@for dir in $(GENERATED); do echo "buf generate in $$dir"; (cd "$$dir" && $(BUF) generate); done
+
+.PHONY: golden
+golden: ## Write what the generator says now into golden/.
+	go test ./golden -update
+
+.PHONY: test
+test: vet lint tidy generated unit outside ## Run the whole check.
+	@echo "make test: everything passed"
+
+.PHONY: unit
+unit: ## Run the tests, with the race detector where there is a C compiler.
+	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
+	@go test $(RACE) ./...
+	@cd tools && go test ./...
+
+.PHONY: vet
+vet: ## Run gofmt and go vet.
+	@echo "== gofmt, go vet"
+	@files="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$files" ]; then echo "not formatted; run gofmt -w on:"; echo "$$files"; exit 1; fi
+	@go vet ./...
+	@for m in $(MODULES); do (cd $$m && go vet ./...); done
+
+.PHONY: lint
+lint: ## Run staticcheck, buf lint and buf format.
+	@echo "== staticcheck"
+	@$(TOOL) staticcheck ./...
+	@for m in $(MODULES); do (cd $$m && $(TOOL) staticcheck ./...); done
+	@echo "== buf lint, buf format"
+	@$(BUF) lint
+	@$(BUF) format --diff --exit-code
+
+.PHONY: tidy
+tidy: ## Check that the go.mod files are tidy.
+	@echo "== go mod tidy"
+	@go mod tidy -diff
+	@for m in $(MODULES); do (cd $$m && go mod tidy -diff); done
+
+.PHONY: generated
+generated: ## Check that the committed generated code is current. The work tree stays as it is.
+	@echo "== generated code"
+	@mkdir -p .tmp && cd tools && go build -o ../.tmp/checkgenerated ./checkgenerated
+	@.tmp/checkgenerated -buf "$(BUF)" $(GENERATED)
+
+.PHONY: outside
+outside: ## Do what README.md says in a module outside of this repository, with and without managed mode.
+	@echo "== README.md in a module of its own"
+	@mkdir -p .tmp && cd tools && go build -o ../.tmp/outside ./outside
+	@.tmp/outside -buf "$(BUF)" .
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (10s).
+	@for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH (all).
+	@cd bench && go test -run '^$$' -bench '$(BENCH)' -benchmem $(ARGS) ./...
