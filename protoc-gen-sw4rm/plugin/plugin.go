@@ -2,6 +2,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -72,6 +73,9 @@ func generate(in *schema.Input, log io.Writer) (*pluginpb.CodeGeneratorResponse,
 		}
 	}
 	resp := gen.Response()
+	if resp.Error != nil {
+		return nil, errors.New(resp.GetError())
+	}
 	if err := checkNames(resp.GetFile()); err != nil {
 		return nil, err
 	}

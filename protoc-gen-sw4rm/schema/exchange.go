@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/compiler/protogen"
@@ -86,18 +87,17 @@ func (c *checker) contradictions(e *Exchange, rpc string, l *layer) {
 		}
 		l.replyTimeout = value[time.Duration]{}
 	}
-	if deadline, what := l.deadline.v, "the deadline"; l.replyTimeout.set || l.ackTimeout.set {
-		if !l.deadline.set {
-			deadline, what = exchange.DefaultDeadline, "the default deadline"
-		}
-		for _, t := range []struct {
-			name string
-			v    value[time.Duration]
-		}{{"ack_timeout", l.ackTimeout}, {"reply_timeout", l.replyTimeout}} {
-			if t.v.set && t.v.v > deadline {
-				c.report(t.v.pos, fmt.Sprintf("write at most %v, or a longer deadline", deadline),
-					"%s %v%s of %s is longer than %s %v%s", t.name, t.v.v, t.v.origin(), rpc, what, deadline, l.deadline.origin())
-			}
+	deadline, what := l.deadline.v, "the deadline"
+	if !l.deadline.set {
+		deadline, what = exchange.DefaultDeadline, "the default deadline"
+	}
+	for _, t := range []struct {
+		name string
+		v    value[time.Duration]
+	}{{"ack_timeout", l.ackTimeout}, {"reply_timeout", l.replyTimeout}} {
+		if t.v.set && t.v.v > deadline {
+			c.report(nearest(t.v, l.deadline), fmt.Sprintf("write at most %s, or a longer deadline", span(deadline)),
+				"%s %s%s of %s is longer than %s %s%s", t.name, span(t.v.v), t.v.origin(), rpc, what, span(deadline), l.deadline.origin())
 		}
 	}
 	c.backoff(rpc, l)
@@ -108,15 +108,35 @@ func (c *checker) backoff(rpc string, l *layer) {
 		return
 	}
 	initial, largest := l.initial.v, l.largest.v
-	pos, first, last := l.largest.pos, "initial_backoff", "max_backoff"
+	first, last := "initial_backoff", "max_backoff"
 	if !l.initial.set {
 		initial, first = exchange.DefaultInitialBackoff, "the default initial_backoff"
 	}
 	if !l.largest.set {
-		pos, largest, last = l.initial.pos, exchange.DefaultMaxBackoff, "the default max_backoff"
+		largest, last = exchange.DefaultMaxBackoff, "the default max_backoff"
 	}
 	if largest < initial {
-		c.report(pos, "set both, max_backoff to no less than initial_backoff",
-			"%s %v%s of %s is longer than %s %v%s", first, initial, l.initial.origin(), rpc, last, largest, l.largest.origin())
+		c.report(nearest(l.largest, l.initial), "set both, max_backoff to no less than initial_backoff",
+			"%s %s%s of %s is longer than %s %s%s", first, span(initial), l.initial.origin(), rpc, last, span(largest), l.largest.origin())
 	}
+}
+
+// nearest returns the place of the setting that is closer to the RPC, of v when both are as close. One of them is set.
+func nearest(v, w value[time.Duration]) Position {
+	if !v.set || w.set && v.from != "" && w.from == "" {
+		return w.pos
+	}
+	return v.pos
+}
+
+// span writes a duration without the units that are zero at its end.
+func span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

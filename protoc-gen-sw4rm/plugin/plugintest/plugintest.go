@@ -3,6 +3,7 @@ package plugintest
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -119,4 +120,12 @@ func Tool(t testing.TB, req *pluginpb.CodeGeneratorRequest, name, parameter stri
 		files[f.GetName()] = f.GetContent()
 	}
 	return files
+}
+
+// ReadFile returns a file's text.
+func ReadFile(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(b)
 }

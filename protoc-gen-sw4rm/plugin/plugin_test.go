@@ -1,0 +1,361 @@
+package plugin_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/pluginpb"
+
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin"
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin/plugintest"
+)
+
+// header is the beginning of a schema of one file, up to its service.
+const header = `syntax = "proto3";
+package acme.v1;
+import "google/protobuf/empty.proto";
+import "sw4rm/options/v1/options.proto";
+option go_package = "example.com/acme/v1;acmev1";
+message Req { string id = 1; }
+message Res {}
+`
+
+const service = `
+// Acme works.
+service Acme {
+  option (sw4rm.options.v1.agent) = {capability: "acme"};
+  rpc Ask(Req) returns (Res) { option (sw4rm.options.v1.exchange) = {ttl: {seconds: 1}}; }
+}
+`
+
+func request(t testing.TB, parameter, schema string) *pluginpb.CodeGeneratorRequest {
+	t.Helper()
+	return plugintest.RequestFor(t, "../../proto", parameter, map[string]string{"acme.proto": schema}, "acme.proto")
+}
+
+// golden returns the request for all cases without errors, or for the one with the given prefix.
+func golden(t testing.TB, parameter, prefix string) *pluginpb.CodeGeneratorRequest {
+	t.Helper()
+	var files []string
+	require.NoError(t, filepath.WalkDir("../../golden", func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel("../../golden", path)
+		rel = filepath.ToSlash(rel)
+		if err == nil && strings.HasSuffix(rel, ".proto") && strings.HasPrefix(rel, prefix) && !strings.HasPrefix(rel, "errors_") {
+			files = append(files, rel)
+		}
+		return err
+	}))
+	require.NotEmpty(t, files)
+	return plugintest.Request(t, []string{"../../golden", "../../proto"}, parameter, files...)
+}
+
+func contents(resp *pluginpb.CodeGeneratorResponse) map[string]string {
+	m := make(map[string]string, len(resp.GetFile()))
+	for _, f := range resp.GetFile() {
+		m[f.GetName()] = f.GetContent()
+	}
+	return m
+}
+
+func TestOutputIsTheSameInAnyOrder(t *testing.T) {
+	t.Parallel()
+	req := golden(t, "paths=source_relative,services=annotated", "")
+	first := plugintest.Run(t, req)
+	require.Empty(t, first.GetError())
+	require.Greater(t, len(first.GetFile()), 15)
+	require.True(t, proto.Equal(first, plugintest.Run(t, req)), "a second run differs")
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 5 {
+		shuffled := proto.Clone(req).(*pluginpb.CodeGeneratorRequest)
+		random.Shuffle(len(shuffled.FileToGenerate), func(i, j int) {
+			s := shuffled.FileToGenerate
+			s[i], s[j] = s[j], s[i]
+		})
+		require.True(t, proto.Equal(first, plugintest.Run(t, shuffled)))
+	}
+	// One call for each folder gives what one call for all gives.
+	for name, content := range contents(first) {
+		dir := name[:strings.LastIndex(name, "/")+1]
+		alone := proto.Clone(req).(*pluginpb.CodeGeneratorRequest)
+		alone.FileToGenerate = slices.DeleteFunc(slices.Clone(req.FileToGenerate), func(f string) bool {
+			return f[:strings.LastIndex(f, "/")+1] != dir
+		})
+		alone.SourceFileDescriptors = nil
+		require.Equal(t, content, contents(plugintest.Run(t, alone))[name], name)
+	}
+}
+
+func TestErrorsAreTheSameInAnyOrder(t *testing.T) {
+	t.Parallel()
+	roots := []string{"../../golden", "../../proto"}
+	files := []string{"errors_names/a.proto", "errors_names/b.proto", "errors_keys/keys.proto"}
+	want := plugintest.Run(t, plugintest.Request(t, roots, "", files...)).GetError()
+	require.Contains(t, want, "errors_keys/keys.proto:26:13: ")
+	slices.Reverse(files)
+	require.Equal(t, want, plugintest.Run(t, plugintest.Request(t, roots, "", files...)).GetError())
+}
+
+// TestOutputIsCleanGo holds generated code to gofmt, to the imports that it may have, and to comments that no tool obeys.
+func TestOutputIsCleanGo(t *testing.T) {
+	t.Parallel()
+	directive := regexp.MustCompile(`^//(line |export |extern |cgo |[a-z0-9]+:[a-z0-9])|^// ?\+build|(?i)^// ?nolint|^/\*line`)
+	resp := plugintest.Run(t, golden(t, "paths=source_relative", ""))
+	for name, content := range contents(resp) {
+		formatted, err := format.Source([]byte(content))
+		require.NoError(t, err, name)
+		assert.Equal(t, string(formatted), content, "%s is not formatted", name)
+		file, err := parser.ParseFile(token.NewFileSet(), name, content, parser.ParseComments)
+		require.NoError(t, err, name)
+		require.True(t, ast.IsGenerated(file), name)
+		for _, group := range file.Comments {
+			for _, c := range group.List {
+				assert.False(t, directive.MatchString(c.Text), "%s: %q", name, c.Text)
+				assert.NotContains(t, c.Text, "\r")
+			}
+		}
+		for _, imp := range file.Imports {
+			assert.Regexp(t, `^"(context|time|github.com/sw4rm/sw4rm-go/(runtime/(exchange|address)|golden/.*)|google.golang.org/protobuf/types/.*)"$`, imp.Path.Value)
+		}
+	}
+}
+
+func TestHostileComments(t *testing.T) {
+	t.Parallel()
+	req := request(t, "", header+service)
+	text := "go:generate a\r\nline x:1\rgo:build ignore\u2028//go:linkname x y\n*/\x00\x1b\u202e\xff `\n+build linux\n nolint"
+	for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+		for _, l := range f.GetSourceCodeInfo().GetLocation() {
+			if f.GetName() == "acme.proto" {
+				l.LeadingComments, l.TrailingComments, l.LeadingDetachedComments = proto.String(text), proto.String(text), []string{text}
+			}
+		}
+	}
+	resp := plugintest.Run(t, req)
+	require.Empty(t, resp.GetError())
+	got := resp.GetFile()[0].GetContent()
+	require.Contains(t, got, "// 'go:generate' a\n// 'line' x:1\n// 'go:build' ignore\n// //go:linkname x y\n// */\\u0000\\u001b\\u202e\ufffd `\n// '+build' linux\n// 'nolint'\n")
+}
+
+func TestParameters(t *testing.T) {
+	t.Parallel()
+	schema := header + "service Plain { rpc Ask(Req) returns (Res); }"
+	for parameter, want := range map[string]string{
+		"services=all":                            "example.com/acme/v1/acme_sw4rm.pb.go",
+		"services=all,module=example.com/acme":    "v1/acme_sw4rm.pb.go",
+		"services=all,paths=source_relative":      "acme_sw4rm.pb.go",
+		"services=all,Macme.proto=other.com/x;xx": "other.com/x/acme_sw4rm.pb.go",
+		"services=annotated":                      "",
+		"":                                        "",
+	} {
+		resp := plugintest.Run(t, request(t, parameter, schema))
+		require.Empty(t, resp.GetError(), parameter)
+		if want == "" {
+			require.Empty(t, resp.GetFile(), parameter)
+			continue
+		}
+		require.Len(t, resp.GetFile(), 1, parameter)
+		require.Equal(t, want, resp.GetFile()[0].GetName())
+	}
+	for parameter, want := range map[string]string{
+		"service=all":                    `unknown parameter "service". Fix: use services, paths, module, M, annotate_code, default_api_level or apilevelM`,
+		"services":                       `parameter services is "". Fix: use services=annotated (the default) or services=all`,
+		"services=some":                  `parameter services is "some". Fix: use services=annotated (the default) or services=all`,
+		"services=all,services=all":      `parameter services is there twice. Fix: leave one of them out`,
+		"paths=absolute":                 `unknown path type "absolute": want "import" or "source_relative"`,
+		"module=example.com/other":       `example.com/acme/v1/acme_sw4rm.pb.go: generated file does not match prefix "example.com/other"`,
+		"module=a,paths=source_relative": `cannot use module= with paths=source_relative`,
+	} {
+		resp := plugintest.Run(t, request(t, parameter, header+service))
+		require.Equal(t, want, resp.GetError(), parameter)
+		require.Empty(t, resp.GetFile())
+		require.NotZero(t, resp.GetSupportedFeatures(), "the features must be there with an error too")
+	}
+}
+
+func TestEditions(t *testing.T) {
+	t.Parallel()
+	resp := plugintest.Run(t, request(t, "", header+service))
+	require.Equal(t, uint64(3), resp.GetSupportedFeatures())
+	require.Equal(t, int32(descriptorpb.Edition_EDITION_PROTO2), resp.GetMinimumEdition())
+	require.Equal(t, int32(descriptorpb.Edition_EDITION_2024), resp.GetMaximumEdition())
+}
+
+func TestAnnotateCode(t *testing.T) {
+	t.Parallel()
+	resp := plugintest.Run(t, request(t, "annotate_code=true", header+service))
+	require.Empty(t, resp.GetError())
+	require.Len(t, resp.GetFile(), 2)
+	require.Contains(t, resp.GetFile()[1].GetContent(), "source_file:")
+}
+
+func TestWithoutSourceInfo(t *testing.T) {
+	t.Parallel()
+	req := request(t, "", header+`service Acme {
+		rpc Ask(Req) returns (stream Res) { option (sw4rm.options.v1.exchange) = {deadline: {}}; }
+	}`)
+	for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+		f.SourceCodeInfo = nil
+	}
+	require.Equal(t, `acme.proto: acme.v1.Acme.Ask: acme.v1.Acme.Ask is a server stream, and streaming exchanges are not supported by this version. Fix: return one reply, set skip: true in its exchange option, or move it to another service
+acme.proto: acme.v1.Acme.Ask: deadline of acme.v1.Acme.Ask is 0. Fix: write at least {nanos: 1000000}, or leave it out`, plugintest.Run(t, req).GetError())
+}
+
+// TestSourceRetention takes the options out of the descriptors that a compiler strips, but leaves them in the others.
+func TestSourceRetention(t *testing.T) {
+	t.Parallel()
+	req := request(t, "", header+service)
+	want := plugintest.Run(t, req)
+	require.Contains(t, want.GetFile()[0].GetContent(), "exchange.TTL(time.Second)")
+	for _, f := range req.ProtoFile {
+		for _, s := range f.GetService() {
+			s.Options = nil
+			for _, m := range s.GetMethod() {
+				m.Options = nil
+			}
+		}
+	}
+	require.True(t, proto.Equal(want, plugintest.Run(t, req)))
+}
+
+// exchangeOption puts raw in the place of the exchange option of acme.v1.Acme.Ask.
+func exchangeOption(req *pluginpb.CodeGeneratorRequest, raw []byte) {
+	for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+		for _, s := range f.GetService() {
+			o := &descriptorpb.MethodOptions{}
+			o.ProtoReflect().SetUnknown(raw)
+			s.Method[0].Options = o
+		}
+	}
+}
+
+func TestOptionsOfOtherVersions(t *testing.T) {
+	t.Parallel()
+	message := func(fields ...[]byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, 8355, protowire.BytesType), bytes.Join(fields, nil))
+	}
+	number := func(field protowire.Number, v uint64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
+	}
+	for name, c := range map[string]struct {
+		raw  []byte
+		want string
+	}{
+		"field":  {message(number(77, 1)), "acme.proto:12:32: field 77 of sw4rm.options.v1.ExchangeOptions is unknown to this version of protoc-gen-sw4rm. Fix: use a newer protoc-gen-sw4rm, or an older sw4rm/options/v1/options.proto"},
+		"enum":   {message(number(1, 5)), "acme.proto:12:32: type 5 has no name in this version of protoc-gen-sw4rm. Fix: use a newer protoc-gen-sw4rm, or one of CONTROL, DATA, NOTIFICATION, HITL_INVOCATION, WORKTREE_CONTROL, NEGOTIATION, TOOL_CALL"},
+		"scalar": {number(8355, 1), "acme.proto:12:32: option 8355 of acme.v1.Acme.Ask cannot be read as sw4rm.options.v1.ExchangeOptions. Fix: import sw4rm/options/v1/options.proto as it is (protoc-gen-sw4rm proto DIR writes it), and give other extensions another number"},
+		"text":   {message([]byte("\xff")), "acme.proto:12:32: option 8355 of acme.v1.Acme.Ask cannot be read as sw4rm.options.v1.ExchangeOptions. Fix: import sw4rm/options/v1/options.proto as it is (protoc-gen-sw4rm proto DIR writes it), and give other extensions another number"},
+		"pieces": {append(message(number(10, 1)), message(number(10, 0))...), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req := request(t, "", header+service)
+			exchangeOption(req, c.raw)
+			require.Equal(t, c.want, plugintest.Run(t, req).GetError())
+		})
+	}
+}
+
+// TestVendoredOptions imports the options under another path.
+func TestVendoredOptions(t *testing.T) {
+	t.Parallel()
+	source := plugintest.ReadFile(t, "../../proto/sw4rm/options/v1/options.proto")
+	req := plugintest.RequestFor(t, "none", "", map[string]string{
+		"acme.proto":           strings.Replace(header+service, "sw4rm/options/v1/options.proto", "vendored/sw4rm.proto", 1),
+		"vendored/sw4rm.proto": source,
+	}, "acme.proto")
+	resp := plugintest.Run(t, req)
+	require.Empty(t, resp.GetError())
+	require.Contains(t, resp.GetFile()[0].GetContent(), `Capability: "acme"`)
+}
+
+func TestOutputStaysInItsFolder(t *testing.T) {
+	t.Parallel()
+	for pkg, want := range map[string]string{
+		"example.com/../../x;x":  `output file "../x/acme_sw4rm.pb.go" would not be inside the output folder`,
+		"/etc/x;x":               `output file "/etc/x/acme_sw4rm.pb.go" would not be inside the output folder`,
+		"example.com/a\\\\b;x":   `output file "example.com/a\\b/acme_sw4rm.pb.go" would not be inside the output folder`,
+		"example.com/x;x y":      `acme.proto:5:1: Go package name "x y" of acme.proto is not an identifier. Fix: `,
+		"example.com/x;func":     `acme.proto:5:1: Go package name "func" of acme.proto is not an identifier. Fix: `,
+		"example.com/x;x\\n//go": `acme.proto:5:1: Go package name "x\n//go" of acme.proto is not an identifier. Fix: `,
+	} {
+		resp := plugintest.Run(t, request(t, "", strings.Replace(header+service, "example.com/acme/v1;acmev1", pkg, 1)))
+		require.Contains(t, resp.GetError(), want)
+		require.NotContains(t, resp.GetError(), "\n")
+	}
+	one := strings.NewReplacer("acme.v1", "one.v1", "acme/v1", "x").Replace(header + service)
+	two := strings.NewReplacer("acme.v1", "two.v1", "acme/v1", "x", "Acme", "Other", "Req", "Req2", "Res", "Res2").Replace(header + service)
+	twice := plugintest.RequestFor(t, "../../proto", "", map[string]string{"a/acme.proto": one, "b/acme.proto": two}, "a/acme.proto", "b/acme.proto")
+	require.Equal(t, `output file "example.com/x/acme_sw4rm.pb.go" would be written twice. Fix: rename one of the schemas, or use paths=source_relative`, plugintest.Run(t, twice).GetError())
+}
+
+func TestNamesThatTheGoCommandReads(t *testing.T) {
+	t.Parallel()
+	for file, c := range map[string]struct{ name, log string }{
+		"job_arm.proto":      {"job_arm_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_arm.pb.go is compiled for arm only, because of its name. Fix: rename the schema\n"},
+		"job_linux.v1.proto": {"job_linux_v1_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_linux.v1.pb.go is compiled for linux only, because of its name. Fix: rename the schema\n"},
+		"linux.proto":        {"linux_sw4rm.pb.go", ""},
+		"job.v1_linux.proto": {"job.v1_linux_sw4rm.pb.go", ""},
+		"job_test.proto":     {"job_test_sw4rm.pb.go", ""},
+	} {
+		req := plugintest.RequestFor(t, "../../proto", "paths=source_relative", map[string]string{file: header + service}, file)
+		in, err := proto.Marshal(req)
+		require.NoError(t, err)
+		var out, log bytes.Buffer
+		require.NoError(t, plugin.Run(bytes.NewReader(in), &out, &log))
+		resp := new(pluginpb.CodeGeneratorResponse)
+		require.NoError(t, proto.Unmarshal(out.Bytes(), resp))
+		require.Equal(t, c.name, resp.GetFile()[0].GetName())
+		require.Equal(t, c.log, log.String())
+	}
+}
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	valid, err := proto.Marshal(request(t, "", header+service))
+	require.NoError(t, err)
+	for _, in := range [][]byte{[]byte("garbage"), {0xff}, valid[:len(valid)-1]} {
+		var out, log bytes.Buffer
+		require.Error(t, plugin.Run(bytes.NewReader(in), &out, &log))
+		require.Zero(t, out.Len(), "nothing may be written before the response is whole")
+	}
+	require.Empty(t, plugintest.Run(t, new(pluginpb.CodeGeneratorRequest)).GetFile())
+}
+
+// TestLargeSchemas holds the work to grow with the schema, not faster.
+func TestLargeSchemas(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString(header)
+	for s := range 20 {
+		fmt.Fprintf(&b, "service S%d {\n  option (sw4rm.options.v1.agent) = {};\n", s)
+		for m := range 100 {
+			fmt.Fprintf(&b, "  // M%d asks.\n  rpc M%d(Req) returns (Res) { option (sw4rm.options.v1.exchange) = {ttl: {seconds: 1}}; }\n", m, m)
+		}
+		b.WriteString("}\n")
+	}
+	for m := range 5000 {
+		fmt.Fprintf(&b, "message X%d { Req req = 1; }\n", m)
+	}
+	req := request(t, "", b.String())
+	start := time.Now()
+	resp := plugintest.Run(t, req)
+	require.Empty(t, resp.GetError())
+	require.Less(t, time.Since(start), 10*time.Second)
+}
