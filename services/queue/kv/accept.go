@@ -1,0 +1,265 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/services/queue"
+)
+
+const (
+	// controlFactor is how many more signals, and answers, than work may wait at an address: they are not refused for
+	// capacity in ordinary use, and yet bounded.
+	controlFactor = 10
+	// maxAttempts bounds the ids of one operation, maxAddresses the operations of one id.
+	maxAttempts  = 64
+	maxAddresses = 1024
+)
+
+// Accept takes a message, or answers for one that it knows.
+func (e *Engine) Accept(ctx context.Context, m queue.Message) (queue.Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return queue.Answer{}, err
+	}
+	s, refusal := e.check(m)
+	if refusal != nil {
+		return *refusal, nil
+	}
+	e.mu.Lock()
+	c := e.begin()
+	answer, err := e.accept(c, s)
+	if err == nil && answer.State != transportpb.Answer_STATE_REFUSED {
+		if err = c.commit(); err == nil {
+			e.noteLowestOpen(s.producer(), s.LowestOpen)
+		}
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err != nil {
+		return queue.Answer{}, fmt.Errorf("accept message %s: %w", s.id, err)
+	}
+	if answer.State == transportpb.Answer_STATE_REFUSED {
+		return *answer, nil
+	}
+	// The mark covers whatever was read, so a duplicate is answered no sooner than the first is durable.
+	err = e.s.Sync(ctx, mark)
+	e.wake(c.wake)
+	if err != nil {
+		return queue.Answer{}, fmt.Errorf("accept message %s: %w", s.id, err)
+	}
+	return *answer, nil
+}
+
+// accept decides what becomes of a submission. A refusal leaves a change that must not be applied.
+func (e *Engine) accept(c *change, s *submission) (*queue.Answer, error) {
+	if s.From.Store != "" && !e.current(s.From) {
+		return refused(ack.PermissionDenied, "superseded: epoch %d of store %q does not speak for agent %s any more", s.From.Epoch, s.From.Store, s.From.Agent), nil
+	}
+	known, err := c.id(s.id)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil && (known.GetProducer() != s.From.Agent || known.GetClass() != s.Class) {
+		return refused(ack.ValidationError, "message_id_reused: %s names another message", s.id), nil
+	}
+	if s.Class == transportpb.Class_CLASS_WORK {
+		return e.acceptWork(c, s, known)
+	}
+	if known != nil {
+		return e.knownControl(known), nil
+	}
+	return e.newControl(c, s)
+}
+
+// knownControl answers for a signal or answer.
+func (e *Engine) knownControl(known *storagepb.QueueMessageId) *queue.Answer {
+	r := e.rows[known.GetSeq()]
+	switch {
+	case known.GetDone() || r == nil:
+		return state(transportpb.Answer_STATE_DONE)
+	case r.leased:
+		return state(transportpb.Answer_STATE_LEASED)
+	default:
+		return state(transportpb.Answer_STATE_QUEUED)
+	}
+}
+
+func (e *Engine) newControl(c *change, s *submission) (*queue.Answer, error) {
+	if n, most := e.queueLen(s.queue()), controlFactor*e.limits.MaxWork; n >= most {
+		return refused(ack.BufferFull, "%d messages of this class wait at %s, which is its limit", n, s.To), nil
+	}
+	if refusal, err := e.outcome(c, s); refusal != nil || err != nil {
+		return refusal, err
+	}
+	return state(transportpb.Answer_STATE_NEW), e.addControl(c, s)
+}
+
+// addControl writes a signal or answer with the record of its message id.
+func (e *Engine) addControl(c *change, s *submission) error {
+	seq := c.nextSeq()
+	id := &storagepb.QueueMessageId{
+		Producer:      s.From.Agent,
+		Class:         s.Class,
+		To:            s.To,
+		CorrelationId: s.Envelope.GetCorrelationId(),
+		Token:         s.Envelope.GetIdempotencyToken(),
+		Seq:           seq,
+		ExpiresMs:     e.expiresMs(s.At, s.DeadlineLeft),
+	}
+	c.saveID(s.id, id)
+	c.batch.Set(expiryKey(id.GetExpiresMs(), kindID, s.id), nil)
+	return c.add(s.row(seq, s.queue()), s.body)
+}
+
+func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMessageId) (*queue.Answer, error) {
+	t, err := c.token(s.key)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return e.newWork(c, s, known)
+	}
+	var answer *queue.Answer
+	switch t.GetState() {
+	case storagepb.QueueToken_STATE_WAITING:
+		r := e.rows[t.GetSeq()]
+		if r == nil {
+			// Only a store that lost part of a batch could say so; the message at hand makes it good.
+			e.log.Error("a waiting token has no row", "producer", t.GetProducer(), "to", t.GetTo(), "seq", t.GetSeq())
+			return e.again(c, s, known, t, s.queue())
+		}
+		answer = state(transportpb.Answer_STATE_QUEUED)
+		if r.leased {
+			answer = state(transportpb.Answer_STATE_LEASED)
+		}
+	case storagepb.QueueToken_STATE_DELIVERED:
+		switch {
+		case !e.lost(t):
+			answer = state(transportpb.Answer_STATE_DELIVERED)
+		case s.retry > t.GetRetryCount():
+			return e.again(c, s, known, t, s.queue())
+		default:
+			answer = state(transportpb.Answer_STATE_LOST)
+		}
+	default:
+		if s.retry > t.GetRetryCount() && t.GetStage() != commonpb.AckStage_FULFILLED {
+			return e.again(c, s, known, t, e.retryQueue(t, s))
+		}
+		answer = &queue.Answer{
+			State: transportpb.Answer_STATE_DONE,
+			Stage: ack.Stage(t.GetStage()), Code: ack.Code(t.GetCode()), Note: t.GetNote(),
+		}
+	}
+	if refusal, err := c.alias(s, known, t); refusal != nil || err != nil {
+		return refusal, err
+	}
+	if t.GetState() != storagepb.QueueToken_STATE_WAITING && t.GetCustodian() != "" && !e.lost(t) {
+		return answer, e.copyToCustodian(c, s, t)
+	}
+	return answer, nil
+}
+
+// newWork takes a message whose token is unknown.
+func (e *Engine) newWork(c *change, s *submission, known *storagepb.QueueMessageId) (*queue.Answer, error) {
+	t := &storagepb.QueueToken{
+		Producer:      s.From.Agent,
+		To:            s.To,
+		Token:         s.Envelope.GetIdempotencyToken(),
+		CorrelationId: s.Envelope.GetCorrelationId(),
+		AcceptedAt:    s.At.UnixNano(),
+	}
+	if s.LowestOpen > 0 && s.sequence > 0 {
+		// Only a sender that tells its lowest open sequence ever passes this one.
+		t.ProducerStore, t.ProducerSequence = s.From.Store, s.sequence
+		c.batch.Set(s.producer().sequenceKey(s.sequence, s.key), nil)
+	}
+	return e.again(c, s, known, t, s.queue())
+}
+
+// again lets the operation's message wait in q: the first, or the one of a later attempt.
+func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId, t *storagepb.QueueToken, q queueKey) (*queue.Answer, error) {
+	if n := e.queueLen(q); n >= e.limits.MaxWork {
+		return refused(ack.BufferFull, "%d messages wait at %s, which is its limit", n, q.address), nil
+	}
+	if refusal, err := c.alias(s, known, t); refusal != nil || err != nil {
+		return refusal, err
+	}
+	if refusal, err := e.outcome(c, s); refusal != nil || err != nil {
+		return refusal, err
+	}
+	if expires := e.expiresMs(s.At, s.DeadlineLeft); expires > t.GetExpiresMs() {
+		if t.GetExpiresMs() > 0 {
+			c.batch.Delete(expiryKey(t.GetExpiresMs(), kindToken, string(s.key[:])))
+		}
+		t.ExpiresMs = expires
+		c.batch.Set(expiryKey(expires, kindToken, string(s.key[:])), nil)
+	}
+	seq := c.nextSeq()
+	t.State, t.Seq, t.RetryCount = storagepb.QueueToken_STATE_WAITING, seq, s.retry
+	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false
+	c.saveToken(s.key, t)
+	return state(transportpb.Answer_STATE_NEW), c.add(s.row(seq, q), s.body)
+}
+
+// retryQueue is where a new attempt of a failed operation waits: at the agent whose record decides, or where any may
+// take it when there is no such agent, or it said that it cannot.
+func (e *Engine) retryQueue(t *storagepb.QueueToken, s *submission) queueKey {
+	switch ack.Code(t.GetCode()) {
+	case ack.BufferFull, ack.AgentUnavailable, ack.AgentShutdown, ack.Overloaded:
+		return s.queue()
+	}
+	if t.GetCustodian() == "" || e.lost(t) {
+		return s.queue()
+	}
+	return agentQueue(s.Class, t.GetCustodian())
+}
+
+// alias lets s's message id name the operation t.
+func (c *change) alias(s *submission, known *storagepb.QueueMessageId, t *storagepb.QueueToken) (*queue.Answer, error) {
+	if known == nil {
+		known = &storagepb.QueueMessageId{Producer: s.From.Agent, Class: s.Class}
+	}
+	for _, a := range known.GetAttempts() {
+		if string(a.GetTokenKey()) == string(s.key[:]) {
+			if s.retry > a.GetRetryCount() {
+				a.RetryCount = s.retry
+				c.saveID(s.id, known)
+			}
+			return nil, nil
+		}
+	}
+	if len(known.GetAttempts()) >= maxAddresses {
+		return refused(ack.ValidationError, "message_id_reused: %s names %d messages already", s.id, maxAddresses), nil
+	}
+	known.Attempts = append(known.Attempts, &storagepb.QueueMessageId_Attempt{TokenKey: s.key[:], RetryCount: s.retry})
+	c.saveID(s.id, known)
+	if len(t.GetMessageIds()) >= maxAttempts {
+		// The oldest attempt is the one that nobody will name any more.
+		if err := c.forgetID(t.GetMessageIds()[0], s.key); err != nil {
+			return nil, err
+		}
+		t.MessageIds = slices.Delete(t.MessageIds, 0, 1)
+	}
+	t.MessageIds = append(t.MessageIds, s.id)
+	c.saveToken(s.key, t)
+	return nil, nil
+}
+
+// copyToCustodian repeats an ask to the agent that has, or had, the operation. One copy is outstanding at a time, and a
+// full queue does without: the sender asks again.
+func (e *Engine) copyToCustodian(c *change, s *submission, t *storagepb.QueueToken) error {
+	q := agentQueue(s.Class, t.GetCustodian())
+	if e.rows[t.GetCopySeq()] != nil || e.queueLen(q) >= e.limits.MaxWork {
+		return nil
+	}
+	r := s.row(c.nextSeq(), q)
+	r.copy, r.copyStore = true, t.GetCustodianStore()
+	t.CopySeq = r.seq
+	c.saveToken(s.key, t)
+	return c.add(r, s.body)
+}

@@ -1,0 +1,122 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/services/queue"
+)
+
+// maxFormer is how many replaced stores of an agent are remembered.
+const maxFormer = 64
+
+// instance is who speaks for an agent.
+type instance struct {
+	store      string
+	epoch      uint64
+	generation uint64
+	former     []string
+}
+
+// current tells whether h speaks for its agent. An agent that was never admitted has nobody else who could.
+func (e *Engine) current(h queue.Holder) bool {
+	i, ok := e.instances[h.Agent]
+	return !ok || i.store == h.Store && (h.Store == "" || i.epoch == h.Epoch)
+}
+
+// lost tells whether the store with a token's custody was replaced.
+func (e *Engine) lost(t *storagepb.QueueToken) bool {
+	i, ok := e.instances[t.GetCustodian()]
+	if !ok {
+		return false
+	}
+	// One unnamed store looks like the next; their generations differ.
+	return i.store != t.GetCustodianStore() || i.store == "" && i.generation != t.GetCustodianGeneration()
+}
+
+// Admit decides whether an instance may connect.
+func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Admission, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if h.Agent == queue.RouterID {
+		return queue.RefusedDuplicate, nil
+	}
+	if err := checkHolder(h); err != nil {
+		return 0, fmt.Errorf("admit agent: %w", err)
+	}
+	e.mu.Lock()
+	c := e.begin()
+	admission, err := e.admit(c, h, live)
+	if err == nil {
+		err = c.commit()
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err == nil {
+		// Another call may have recorded it, and not be durable yet.
+		err = e.s.Sync(ctx, mark)
+		e.wake(c.wake)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("admit agent %s: %w", h.Agent, err)
+	}
+	return admission, nil
+}
+
+func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, error) {
+	old, known := e.instances[h.Agent]
+	next := instance{store: h.Store, epoch: h.Epoch, generation: old.generation, former: old.former}
+	switch {
+	case !known && h.Store == "":
+	case !known:
+		// Custody from before was an unnamed store's.
+		next.generation++
+	case slices.Contains(old.former, h.Store):
+		return queue.RefusedRolledBack, nil
+	case h.Store == old.store && h.Store == "":
+		return queue.Admitted, nil
+	case h.Store == old.store:
+		if h.Epoch < old.epoch {
+			return queue.RefusedRolledBack, nil
+		}
+		if h.Epoch == old.epoch {
+			return queue.Admitted, nil
+		}
+	case live:
+		return queue.RefusedDuplicate, nil
+	default:
+		next.generation++
+		if old.store != "" {
+			// The unnamed store is never a former one: it stands for every peer that names none.
+			next.former = append(slices.Clone(old.former), old.store)
+			if n := len(next.former) - maxFormer; n > 0 {
+				next.former = next.former[n:]
+			}
+			e.log.Warn("an agent's store was replaced; what was in its custody is lost", "agent", h.Agent, "store", old.store, "by", h.Store)
+		}
+	}
+	c.then = append(c.then, func(store.Mark) { e.instances[h.Agent] = next })
+	// Nobody can take custody of what the instance before had leased.
+	for _, r := range e.leased[h.Agent] {
+		if r.holder.Store != h.Store || r.holder.Epoch != h.Epoch {
+			if err := c.endLease(r, e.now()); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if old.store != "" && old.store != h.Store {
+		k := producerKey{h.Agent, old.store}
+		c.batch.Delete(k.markKey())
+		c.then = append(c.then, func(store.Mark) {
+			delete(e.producers, k)
+			delete(e.behind, k)
+		})
+	}
+	return queue.Admitted, c.put(instanceKey(h.Agent), &storagepb.QueueInstance{
+		Store: next.store, Epoch: next.epoch, Generation: next.generation, Former: next.former,
+	})
+}

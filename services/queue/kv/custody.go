@@ -1,0 +1,135 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/services/queue"
+)
+
+// Custody moves a leased message into the holder's custody.
+func (e *Engine) Custody(ctx context.Context, h queue.Holder, seq int64, messageID string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	c := e.begin()
+	ok, to, err := e.custody(c, h, seq, messageID)
+	if err == nil {
+		err = c.commit()
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err == nil && ok && forCapability(to) {
+		// Whoever takes a capability's message runs it only once no other member can get it. That a message to the agent
+		// itself comes again does no harm.
+		err = e.s.Sync(ctx, mark)
+	}
+	if err != nil {
+		return false, fmt.Errorf("custody of %d for agent %s: %w", seq, h.Agent, err)
+	}
+	return ok, nil
+}
+
+func forCapability(to string) bool {
+	a, err := address.Parse(to)
+	return err == nil && a.Kind() == address.KindCapability
+}
+
+// custody also returns the address to which the message was sent.
+func (e *Engine) custody(c *change, h queue.Holder, seq int64, messageID string) (bool, string, error) {
+	if checkHolder(h) != nil || seq <= 0 || !e.current(h) {
+		return false, "", nil
+	}
+	r := e.rows[seq]
+	if r == nil {
+		return e.hasCustody(c, h, seq, messageID)
+	}
+	if r.messageID != messageID || !r.heldBy(h) {
+		return false, "", nil
+	}
+	c.drop(r)
+	if r.copy {
+		return true, r.to, nil
+	}
+	if !r.work() {
+		id, err := c.id(messageID)
+		if err != nil || id == nil {
+			return err == nil, r.to, err
+		}
+		id.Done, id.Custodian = true, h.Agent
+		c.saveID(messageID, id)
+		return true, r.to, nil
+	}
+	t, err := c.token(r.token)
+	if err != nil || t == nil {
+		return err == nil, r.to, err
+	}
+	t.State, t.Seen = storagepb.QueueToken_STATE_DELIVERED, true
+	t.Custodian, t.CustodianStore, t.CustodySeq = h.Agent, h.Store, seq
+	t.CustodianGeneration = e.instances[h.Agent].generation
+	t.LastAgent = h.Agent
+	c.saveToken(r.token, t)
+	return true, r.to, nil
+}
+
+// hasCustody answers for a row that is gone: its holder may ask again when the first answer was lost.
+func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID string) (bool, string, error) {
+	id, err := c.id(messageID)
+	if err != nil || id == nil {
+		return false, "", err
+	}
+	if id.GetClass() != transportpb.Class_CLASS_WORK {
+		return id.GetDone() && id.GetSeq() == seq && id.GetCustodian() == h.Agent, id.GetTo(), nil
+	}
+	for _, a := range id.GetAttempts() {
+		t, err := c.token(tokenKey(a.GetTokenKey()))
+		if err != nil {
+			return false, "", err
+		}
+		if t == nil || t.GetCustodian() != h.Agent || t.GetCustodianStore() != h.Store || e.lost(t) {
+			continue
+		}
+		// While a later attempt waits, the one before is in custody only by its own row.
+		if t.GetState() != storagepb.QueueToken_STATE_WAITING || t.GetCustodySeq() == seq {
+			return true, t.GetTo(), nil
+		}
+	}
+	return false, "", nil
+}
+
+// Dead moves a leased message to the dead letters.
+func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID string, reason string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	r := e.rows[seq]
+	if r == nil || r.messageID != messageID || !e.current(h) || !r.heldBy(h) {
+		e.mu.Unlock()
+		return false, nil
+	}
+	c := e.begin()
+	note := reasonPermanent
+	if reason != "" {
+		note += ": " + shorten(reason)
+	}
+	err := c.giveUp(r, e.now(), ack.InternalError, note)
+	if err == nil {
+		err = c.commit()
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err == nil {
+		err = e.s.Sync(ctx, mark)
+		e.wake(c.wake)
+	}
+	if err != nil {
+		return false, fmt.Errorf("give up %d for agent %s: %w", seq, h.Agent, err)
+	}
+	return true, nil
+}

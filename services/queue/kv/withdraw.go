@@ -1,0 +1,88 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/services/queue"
+)
+
+// Withdraw takes back a message that waits in its queue.
+func (e *Engine) Withdraw(ctx context.Context, w queue.Withdrawal) (transportpb.WithdrawAnswer_State, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	c := e.begin()
+	answer, err := e.withdraw(c, w)
+	if err == nil {
+		err = c.commit()
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err == nil {
+		err = e.s.Sync(ctx, mark)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("withdraw message %s of %s: %w", w.MessageID, w.From.Agent, err)
+	}
+	return answer, nil
+}
+
+func (e *Engine) withdraw(c *change, w queue.Withdrawal) (transportpb.WithdrawAnswer_State, error) {
+	key, t, err := e.operation(c, w)
+	if err != nil {
+		return 0, err
+	}
+	if t == nil {
+		return transportpb.WithdrawAnswer_STATE_UNKNOWN, nil
+	}
+	if t.GetWithdrawn() {
+		return transportpb.WithdrawAnswer_STATE_WITHDRAWN, nil
+	}
+	r := e.waiting(t)
+	if r == nil || r.leased || w.From.Store != "" && !e.current(w.From) {
+		return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
+	}
+	if err := c.fail(r, ack.TimedOut, ack.NoCode, noteWithdrawn); err != nil {
+		return 0, err
+	}
+	c.drop(r)
+	if t.GetSeen() || r.deliveries > 0 {
+		return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
+	}
+	t.Withdrawn = true
+	c.saveToken(key, t)
+	return transportpb.WithdrawAnswer_STATE_WITHDRAWN, nil
+}
+
+// operation finds what its producer means, by token, or by the id of any attempt.
+func (e *Engine) operation(c *change, w queue.Withdrawal) (tokenKey, *storagepb.QueueToken, error) {
+	key := newTokenKey(w.From.Agent, w.To, w.Token, w.MessageID)
+	t, err := c.token(key)
+	if err != nil {
+		return key, nil, err
+	}
+	if t != nil {
+		return key, t, nil
+	}
+	id, err := c.id(w.MessageID)
+	if err != nil || id.GetProducer() != w.From.Agent {
+		return key, nil, err
+	}
+	for _, a := range id.GetAttempts() {
+		key := tokenKey(a.GetTokenKey())
+		t, err := c.token(key)
+		if err != nil {
+			return key, nil, err
+		}
+		if t == nil || w.To != "" && t.GetTo() != w.To || w.Token != "" && t.GetToken() != w.Token {
+			continue
+		}
+		return key, t, nil
+	}
+	return key, nil, nil
+}
