@@ -1,0 +1,278 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	routerpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/router"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+)
+
+const (
+	// rpcTimeout bounds one canonical RPC.
+	rpcTimeout = 30 * time.Second
+	// headerRouter is the response header by which a router of this module shows itself on the canonical RPCs.
+	headerRouter = "sw4rm-router"
+)
+
+// canonical is a session over sw4rm.router.RouterService, for routers that do not offer our stream.
+type canonical struct {
+	client  routerpb.RouterServiceClient
+	in      grpc.ServerStreamingClient[routerpb.StreamItem]
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	agentID string
+	// ours is the id of a router of this module, empty for a foreign one.
+	ours   string
+	events events
+	calls  *serial
+	slots  chan struct{}
+	noAcks atomic.Bool
+}
+
+func openCanonical(ctx context.Context, conn grpc.ClientConnInterface, hello *transportpb.Hello, ev events) (*canonical, error) {
+	ctx = metadata.AppendToOutgoingContext(ctx, "sw4rm-instance", hello.GetStoreId()+"/"+strconv.FormatUint(hello.GetEpoch(), 10))
+	ctx, cancel := context.WithCancelCause(ctx)
+	client := routerpb.NewRouterServiceClient(conn)
+	in, err := client.StreamIncoming(ctx, &routerpb.StreamRequest{AgentId: hello.GetAgentId()})
+	if err != nil {
+		cancel(nil)
+		return nil, fmt.Errorf("open the canonical stream: %w", err)
+	}
+	return &canonical{
+		client: client, in: in, ctx: ctx, cancel: cancel, agentID: hello.GetAgentId(), events: ev,
+		calls: newSerial(), slots: make(chan struct{}, 64),
+	}, nil
+}
+
+// identify waits for the router's header, which tells a router of this module from a foreign one. Routers send it at once
+// or with the first item; a foreign router may send nothing for as long as there is no item, so the wait is short.
+func (c *canonical) identify() {
+	header := make(chan metadata.MD, 1)
+	go func() { // ends with the stream at the latest
+		md, _ := c.in.Header() // an error shows itself again at the first receive
+		header <- md
+	}()
+	select {
+	case md := <-header:
+		if v := md.Get(headerRouter); len(v) > 0 {
+			c.ours = v[0]
+		}
+	case <-time.After(2 * time.Second):
+	}
+}
+
+func (c *canonical) asks() bool       { return c.ours != "" }
+func (c *canonical) routerID() string { return c.ours }
+
+// credit does nothing: the canonical stream has no credit, its lease and the router's window bound what is under way.
+func (c *canonical) credit(transportpb.Class, uint32, uint64) {}
+
+// drain does nothing: there is no canonical way to say so. What still comes is not acknowledged, and delivered again.
+func (c *canonical) drain() {}
+
+// call runs fn in order with others of its key, and never more than the slots at once.
+func (c *canonical) call(key string, fn func(ctx context.Context)) {
+	c.calls.do(key, func() {
+		select {
+		case c.slots <- struct{}{}:
+			defer func() { <-c.slots }()
+		case <-c.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, rpcTimeout)
+		defer cancel()
+		fn(ctx)
+	})
+}
+
+func (c *canonical) submit(m *transportpb.Submit) {
+	c.call(m.GetTo(), func(ctx context.Context) {
+		env := m.GetEnvelope()
+		if c.ours == "" {
+			env = withRecipient(env, m.GetTo())
+		}
+		if m.GetTo() != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "sw4rm-to", m.GetTo())
+		}
+		res, err := c.client.SendMessage(ctx, &routerpb.SendMessageRequest{Msg: env})
+		answer := answerFromStatus(err)
+		if err == nil {
+			answer = answerFromReason(res.GetAccepted(), res.GetReason())
+		}
+		if answer == nil {
+			c.cancel(fmt.Errorf("send over the canonical RPC: %w", err))
+			return
+		}
+		answer.N = m.GetN()
+		c.events.answered(answer)
+	})
+}
+
+// withdraw cannot be said on the canonical RPCs.
+func (c *canonical) withdraw(m *transportpb.Withdraw) {
+	c.call(m.GetTo(), func(context.Context) {
+		c.events.withdrawn(&transportpb.WithdrawAnswer{N: m.GetN(), State: transportpb.WithdrawAnswer_STATE_TOO_LATE})
+	})
+}
+
+func (c *canonical) ackDelivery(m *transportpb.DeliveryAck) {
+	if m.GetSeq() == 0 || c.noAcks.Load() {
+		return
+	}
+	c.call("ack/"+strconv.FormatInt(m.GetSeq(), 10), func(ctx context.Context) {
+		res, err := c.client.AckDelivery(ctx, &routerpb.DeliveryAckRequest{
+			AgentId: c.agentID, Seq: m.GetSeq(), MessageId: m.GetMessageId(), Outcome: routerpb.DeliveryAckOutcome(m.GetOutcome()),
+		})
+		switch {
+		case status.Code(err) == codes.Unimplemented:
+			c.noAcks.Store(true)
+		case err != nil:
+			c.cancel(fmt.Errorf("acknowledge a delivery over the canonical RPC: %w", err))
+		default:
+			c.events.custody(&transportpb.AckAnswer{Seq: m.GetSeq(), Recorded: res.GetRecorded()})
+		}
+	})
+}
+
+func (c *canonical) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.cancel(ctx.Err()) })
+	defer stop()
+	defer c.calls.wait()
+	defer c.cancel(nil)
+	for {
+		item, err := c.in.Recv()
+		if err != nil {
+			if cause := context.Cause(c.ctx); cause != nil {
+				return cause
+			}
+			if errors.Is(err, io.EOF) {
+				return errors.New("the router closed the canonical stream")
+			}
+			return fmt.Errorf("receive over the canonical stream: %w", err)
+		}
+		c.deliver(item)
+	}
+}
+
+// deliver hands an item on, unless a broadcasting router sent what is addressed to somebody else.
+func (c *canonical) deliver(item *routerpb.StreamItem) {
+	env := item.GetMsg()
+	if env == nil {
+		return
+	}
+	to := address.Agent(c.agentID).String()
+	ct, err := envelope.ParseContentType(env.GetContentType())
+	if err == nil && ct.To != "" {
+		if a, err := address.Parse(ct.To); err == nil && a.Kind() == address.KindAgent && a.Name() != c.agentID {
+			c.ackDelivery(&transportpb.DeliveryAck{Seq: item.GetSeq(), MessageId: env.GetMessageId()})
+			return
+		}
+		to = ct.To
+	}
+	c.events.delivered(&transportpb.Delivery{Seq: item.GetSeq(), To: to, Class: classOf(env, ct), Envelope: env})
+}
+
+// classOf tells the class of an envelope that comes without one.
+func classOf(env *commonpb.Envelope, ct envelope.ContentType) transportpb.Class {
+	if env.GetMessageType() == commonpb.MessageType_ACKNOWLEDGEMENT {
+		return transportpb.Class_CLASS_SIGNAL
+	}
+	if _, reply := envelope.RequestToken(env.GetIdempotencyToken()); reply || ct.Kind != "" {
+		return transportpb.Class_CLASS_ANSWER
+	}
+	switch env.GetMessageType() {
+	case commonpb.MessageType_TOOL_RESULT, commonpb.MessageType_TOOL_ERROR:
+		return transportpb.Class_CLASS_ANSWER
+	default:
+		return transportpb.Class_CLASS_WORK
+	}
+}
+
+// withRecipient writes the recipient into the content type, for routers that know of no other place.
+func withRecipient(env *commonpb.Envelope, to string) *commonpb.Envelope {
+	ct, err := envelope.ParseContentType(env.GetContentType())
+	if err != nil || to == "" {
+		return env
+	}
+	ct.To = to
+	out := proto.CloneOf(env)
+	out.ContentType = ct.String()
+	return out
+}
+
+// answerFromReason reads a router's answer to SendMessage, whose reason begins with one word at routers of this module.
+func answerFromReason(accepted bool, reason string) *transportpb.Answer {
+	word, rest, _ := strings.Cut(strings.TrimSpace(reason), " ")
+	if !accepted {
+		code, note, _ := strings.Cut(reason, ":")
+		c, ok := ack.CodeByName(strings.TrimSpace(code))
+		if !ok {
+			// The reference router's only refusal is that nobody is there.
+			c, note = ack.NoRoute, reason
+		}
+		return &transportpb.Answer{
+			State: transportpb.Answer_STATE_REFUSED, Code: commonpb.ErrorCode(c), Note: strings.TrimSpace(note),
+		}
+	}
+	switch word {
+	case "queued":
+		return &transportpb.Answer{State: transportpb.Answer_STATE_QUEUED}
+	case "leased":
+		return &transportpb.Answer{State: transportpb.Answer_STATE_LEASED}
+	case "delivered":
+		return &transportpb.Answer{State: transportpb.Answer_STATE_DELIVERED}
+	case "lost":
+		return &transportpb.Answer{State: transportpb.Answer_STATE_LOST}
+	case "done":
+		stage, code, _ := strings.Cut(rest, " ")
+		code, note, _ := strings.Cut(code, ":")
+		s, ok := commonpb.AckStage_value[strings.TrimSpace(stage)]
+		if !ok {
+			return &transportpb.Answer{State: transportpb.Answer_STATE_DELIVERED}
+		}
+		c, _ := ack.CodeByName(strings.TrimSpace(code))
+		return &transportpb.Answer{
+			State: transportpb.Answer_STATE_DONE, Stage: commonpb.AckStage(s), Code: commonpb.ErrorCode(c), Note: strings.TrimSpace(note),
+		}
+	default:
+		return &transportpb.Answer{State: transportpb.Answer_STATE_NEW}
+	}
+}
+
+// answerFromStatus maps a gRPC status to a refusal of the message, nil where it says nothing about the message and the
+// session has to end.
+func answerFromStatus(err error) *transportpb.Answer {
+	var code ack.Code
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.OutOfRange:
+		code = ack.ValidationError
+	case codes.ResourceExhausted:
+		code = ack.OversizePayload
+	case codes.PermissionDenied, codes.Unauthenticated:
+		code = ack.PermissionDenied
+	case codes.NotFound, codes.Unimplemented:
+		code = ack.NoRoute
+	default:
+		return nil
+	}
+	return &transportpb.Answer{
+		State: transportpb.Answer_STATE_REFUSED, Code: commonpb.ErrorCode(code), Note: status.Convert(err).Message(),
+	}
+}

@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// Defaults of Config.
+const (
+	DefaultRouterAddr      = "localhost:50051"
+	DefaultRegistryAddr    = "localhost:50052"
+	DefaultMaxHandlers     = 64
+	DefaultMaxInbound      = 256
+	DefaultMaxInboundBytes = 16 << 20
+	DefaultDrainTimeout    = 30 * time.Second
+	DefaultHeartbeat       = 30 * time.Second
+)
+
+// Config configures an Agent. The zero value of every field is its default.
+type Config struct {
+	// ID is the agent's id: letters, digits and . _ : -, at most 128. Default: $AGENT_ID; without either New fails.
+	ID string
+	// Name and Description are what the registry shows. Default of Name: $AGENT_NAME, else ID.
+	Name, Description string
+	// DataDir is where sw4rm.New keeps the activity buffer. Default: $SW4RM_DATA_DIR/ID, else ./sw4rm-data/ID.
+	DataDir string
+	// RouterAddr and RegistryAddr are host:port; a leading http:// is ignored. Defaults: $SW4RM_ROUTER_ADDR and
+	// $SW4RM_REGISTRY_ADDR, else DefaultRouterAddr and DefaultRegistryAddr.
+	RouterAddr, RegistryAddr string
+	// Logger gets the agent's log. Default: slog.Default().
+	Logger *slog.Logger
+	// MaxHandlers is how many handlers run at once. Default: DefaultMaxHandlers.
+	MaxHandlers int
+	// MaxInbound and MaxInboundBytes bound the received messages that wait or run. Defaults: DefaultMaxInbound,
+	// DefaultMaxInboundBytes.
+	MaxInbound      int
+	MaxInboundBytes int64
+	// MaxOut and MaxIn bound the buffer's active records. Default: 10,000 each.
+	MaxOut, MaxIn int
+	// MaxEnvelopeBytes bounds an encoded envelope. Default: envelope.DefaultMaxBytes.
+	MaxEnvelopeBytes int
+	// DrainTimeout is how long Close waits for running handlers. Default: DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// Heartbeat is the time between heartbeats to the registry. Default: DefaultHeartbeat.
+	Heartbeat time.Duration
+	// Interceptors wrap what is sent and handled, the first outermost.
+	Interceptors []exchange.Interceptor
+	// DialOptions are added to those of the connections to router and registry, after the defaults.
+	DialOptions []grpc.DialOption
+}
+
+// Complete returns c with every default filled in, or an error that names the first setting that is wrong.
+func (c Config) Complete() (Config, error) {
+	c.ID = first(c.ID, os.Getenv("AGENT_ID"))
+	if c.ID == "" {
+		return c, fmt.Errorf("agent: the configuration has no id. Fix: set Config.ID or AGENT_ID")
+	}
+	if err := address.CheckName("agent id", c.ID); err != nil {
+		return c, fmt.Errorf("agent: %w", err)
+	}
+	if c.ID == reservedID {
+		return c, fmt.Errorf("agent: the id %q is the router's own. Fix: choose another id", reservedID)
+	}
+	c.Name = first(c.Name, os.Getenv("AGENT_NAME"), c.ID)
+	if c.DataDir == "" {
+		c.DataDir = filepath.Join(first(os.Getenv("SW4RM_DATA_DIR"), "sw4rm-data"), directoryName(c.ID))
+	}
+	c.RouterAddr = target(first(c.RouterAddr, os.Getenv("SW4RM_ROUTER_ADDR"), DefaultRouterAddr))
+	c.RegistryAddr = target(first(c.RegistryAddr, os.Getenv("SW4RM_REGISTRY_ADDR"), DefaultRegistryAddr))
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("agent", c.ID)
+	for _, n := range []struct {
+		name string
+		v    *int64
+		def  int64
+	}{
+		{"MaxInboundBytes", &c.MaxInboundBytes, DefaultMaxInboundBytes},
+		{"DrainTimeout", (*int64)(&c.DrainTimeout), int64(DefaultDrainTimeout)},
+		{"Heartbeat", (*int64)(&c.Heartbeat), int64(DefaultHeartbeat)},
+	} {
+		if err := fill(n.name, n.v, n.def); err != nil {
+			return c, err
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    *int
+		def  int
+	}{
+		{"MaxHandlers", &c.MaxHandlers, DefaultMaxHandlers},
+		{"MaxInbound", &c.MaxInbound, DefaultMaxInbound},
+		{"MaxEnvelopeBytes", &c.MaxEnvelopeBytes, envelope.DefaultMaxBytes},
+	} {
+		if err := fill(n.name, n.v, n.def); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// reservedID is the producer of the router's own envelopes.
+const reservedID = "sw4rm-router"
+
+func fill[T int | int64](name string, v *T, def T) error {
+	if *v < 0 {
+		return fmt.Errorf("agent: Config.%s is negative. Fix: use a positive value, or 0 for the default", name)
+	}
+	if *v == 0 {
+		*v = def
+	}
+	return nil
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// target strips the scheme that other SDKs write before host:port.
+func target(addr string) string {
+	for _, scheme := range []string{"http://", "https://"} {
+		addr = strings.TrimPrefix(addr, scheme)
+	}
+	return strings.TrimSuffix(addr, "/")
+}
+
+// directoryName makes an agent id a file name on every system; ids have no other awkward character.
+func directoryName(id string) string { return strings.ReplaceAll(id, ":", "%3A") }

@@ -1,0 +1,39 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotStarted says that a call cannot wait for a reply before the agent runs. A sender only stores and may be used.
+	ErrNotStarted = errors.New("the agent is not started. Fix: call Start, or use the sender, which stores the message")
+	// ErrClosed says that the agent was closed.
+	ErrClosed = errors.New("the agent is closed")
+	// ErrUnreachable says that there is no router. What was sent is stored and goes out when there is one.
+	ErrUnreachable = errors.New("no router is reachable")
+	// ErrStoreFailed says that the data directory could not be written. The agent has stopped; what it vouched for before
+	// is on disk.
+	ErrStoreFailed = errors.New("the activity buffer has failed")
+	// ErrSuperseded says that a newer instance of this agent's store runs elsewhere.
+	ErrSuperseded = errors.New("a newer instance of this agent has taken over")
+	// ErrStoreRolledBack says that the router has seen a later state of this agent's store, or its replacement.
+	ErrStoreRolledBack = errors.New("the data directory is older than one that the router has seen")
+)
+
+// errDrain is the cause of handler contexts that end because the agent closes.
+var errDrain = errors.New("the agent is closing")
+
+// UnreachableError says which router cannot be reached, and what to do.
+type UnreachableError struct {
+	Addr string
+	Err  error
+}
+
+// Error implements error.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("router %s is not reachable; the message is stored and will be sent when it is. Start one with: sw4rm up", e.Addr)
+}
+
+// Unwrap makes the error an ErrUnreachable, and returns the connection's error.
+func (e *UnreachableError) Unwrap() []error { return []error{ErrUnreachable, e.Err} }

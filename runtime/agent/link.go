@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+)
+
+const (
+	// The waits between attempts to reach the router.
+	reconnectFirst = 50 * time.Millisecond
+	reconnectLast  = 2 * time.Second
+	// sayUnreachable is how long the router may be away before the agent says so.
+	sayUnreachable = time.Second
+	// maxReceive is the largest gRPC message that is taken: a batch, or one envelope of any permitted size.
+	maxReceive = 16 << 20
+	// version is what the hello names.
+	version = "0.1.0"
+)
+
+// connections are those to router and registry. They connect when first used.
+type connections struct{ router, registry *grpc.ClientConn }
+
+func (a *Agent) connect() error {
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
+		grpc.WithDisableServiceConfig(),
+	}, a.cfg.DialOptions...)
+	var err error
+	if a.conns.router, err = grpc.NewClient(dialTarget(a.cfg.RouterAddr), opts...); err != nil {
+		return fmt.Errorf("router address %q: %w", a.cfg.RouterAddr, err)
+	}
+	if a.conns.registry, err = grpc.NewClient(dialTarget(a.cfg.RegistryAddr), opts...); err != nil {
+		return fmt.Errorf("registry address %q: %w", a.cfg.RegistryAddr, err)
+	}
+	return nil
+}
+
+// dialTarget makes host:port a target that gRPC hands to the dialer as it is.
+func dialTarget(addr string) string { return "passthrough:///" + addr }
+
+func (c *connections) close() error {
+	var errs []error
+	for _, conn := range []*grpc.ClientConn{c.router, c.registry} {
+		if conn != nil {
+			if err := conn.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close a connection: %w", err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// link keeps a session to the router, and knows when there has been none for a while.
+type link struct {
+	a *Agent
+
+	mu    sync.Mutex
+	lost  error // the error of the last attempt while there is no session
+	away  error // set once the router has been away for sayUnreachable
+	timer *time.Timer
+}
+
+func newLink(a *Agent) *link { return &link{a: a} }
+
+// run opens a session, serves it until it ends, and opens the next one, until ctx ends.
+func (l *link) run(ctx context.Context) {
+	defer l.stopTimer()
+	for n := 0; ctx.Err() == nil; n++ {
+		l.down()
+		s, err := l.open(ctx)
+		if err == nil {
+			l.up(s)
+			n = 0
+			err = s.run(ctx)
+			l.a.outbox.use(nil)
+			l.a.inflow.use(nil)
+			if ctx.Err() != nil {
+				return
+			}
+		}
+		l.note(err)
+		if fatal := fatalGoodbye(err); fatal != nil {
+			l.a.stop(fatal)
+			return
+		}
+		wait := doubled(reconnectFirst, n, reconnectLast)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+	}
+}
+
+// open opens our stream, or the canonical one at a router that does not offer it.
+func (l *link) open(ctx context.Context) (session, error) {
+	a := l.a
+	hello := &transportpb.Hello{
+		AgentId: a.cfg.ID, StoreId: a.instance.ID, Epoch: a.instance.Epoch, Version: version,
+		Capabilities: a.reg.capabilities(), Credit: a.inflow.hello(),
+	}
+	a.conns.router.ResetConnectBackoff()
+	s, err := openStream(ctx, a.conns.router, hello, a)
+	if err == nil {
+		return s, nil
+	}
+	if status.Code(err) != codes.Unimplemented {
+		return nil, err
+	}
+	c, err := openCanonical(ctx, a.conns.router, hello, a)
+	if err != nil {
+		return nil, err
+	}
+	c.identify()
+	return c, nil
+}
+
+func (l *link) up(s session) {
+	l.stopTimer()
+	l.mu.Lock()
+	if l.away != nil {
+		l.a.log.Info("the router is reachable again", "router", l.a.cfg.RouterAddr)
+	}
+	l.lost, l.away = nil, nil
+	l.mu.Unlock()
+	l.a.outbox.use(s)
+	l.a.inflow.use(s)
+	l.a.work.do("custody", func() { l.a.askCustody(s) })
+}
+
+// down starts the time after which the agent says that there is no router.
+func (l *link) down() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil && l.away == nil {
+		l.timer = time.AfterFunc(sayUnreachable, l.say)
+	}
+}
+
+func (l *link) say() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil {
+		return
+	}
+	l.timer = nil
+	away := &UnreachableError{Addr: l.a.cfg.RouterAddr, Err: l.lost}
+	if away.Err == nil {
+		away.Err = errors.New("no connection yet")
+	}
+	l.away = away
+	l.a.log.Warn(away.Error())
+}
+
+// note keeps why there is no session. What a router says when it refuses the agent is logged once.
+func (l *link) note(err error) {
+	l.mu.Lock()
+	again := l.lost != nil && err != nil && l.lost.Error() == err.Error()
+	l.lost = err
+	l.mu.Unlock()
+	var bye *goodbyeError
+	if errors.As(err, &bye) && bye.reason != transportpb.Goodbye_REASON_DRAINING && !again {
+		l.a.log.Warn("the router refuses this agent", "error", err)
+	}
+}
+
+func (l *link) stopTimer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+}
+
+// unreachable returns the error that says that the router has been away for a while, nil while it is here.
+func (a *Agent) unreachable() error {
+	a.link.mu.Lock()
+	defer a.link.mu.Unlock()
+	if a.link.away == nil {
+		return nil
+	}
+	return a.link.away
+}
+
+// fatalGoodbye returns the error with which an agent stops for good: somebody else has its place.
+func fatalGoodbye(err error) error {
+	var bye *goodbyeError
+	if !errors.As(err, &bye) {
+		return nil
+	}
+	switch bye.reason {
+	case transportpb.Goodbye_REASON_SUPERSEDED:
+		return fmt.Errorf("%w: %s", ErrSuperseded, bye.note)
+	case transportpb.Goodbye_REASON_STORE_ROLLED_BACK:
+		return fmt.Errorf("%w: %s. Fix: use the newest data directory, or an empty one", ErrStoreRolledBack, bye.note)
+	default:
+		return nil
+	}
+}

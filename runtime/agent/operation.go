@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// operation is the handle of a stored operation, and what the outbox knows of it while it is active.
+type operation struct {
+	a    *Agent
+	seq  uint64
+	d    *exchange.Descriptor
+	item *item
+
+	mu      sync.Mutex
+	rec     *storagepb.OutRecord
+	changed chan struct{} // closed and replaced with every change
+	waiters int
+	body    *storagepb.Body // until the first submission is answered
+	pace    pace
+}
+
+// pace is when an active operation is submitted next, besides its record.
+type pace struct {
+	// again is when the same attempt is submitted next, to ask or after a refusal.
+	again    time.Time
+	asked    int
+	refused  int
+	obstacle error
+	// withdrawing tells that the deadline has passed and the router was asked to give the message back.
+	withdrawing bool
+}
+
+// Ref implements exchange.Operation.
+func (o *operation) Ref() exchange.Ref { return o.a.outRef(o.seq) }
+
+// Status implements exchange.Operation.
+func (o *operation) Status() exchange.Status {
+	o.mu.Lock()
+	rec, obstacle := o.rec, o.pace.obstacle
+	o.mu.Unlock()
+	s := exchange.Status{Ref: o.Ref(), Stage: furthest(rec), Done: done(rec)}
+	for _, at := range rec.GetAttempts() {
+		s.Attempts = append(s.Attempts, exchange.Attempt{
+			MessageID: at.GetMessageId(), RetryCount: int(at.GetRetryCount()),
+			CreatedAt: moment(at.GetCreatedAt()), AcceptedAt: moment(at.GetAcceptedAt()), ReceivedAt: moment(at.GetReceivedAt()),
+			ReadAt: moment(at.GetReadAt()), EndedAt: moment(at.GetEndedAt()),
+			Stage: ack.Stage(at.GetStage()), Code: ack.Code(at.GetCode()), Note: at.GetNote(),
+		})
+	}
+	switch {
+	case s.Done:
+		s.Err = outcomeError(rec)
+	case o.a.unreachable() != nil:
+		s.Err = o.a.unreachable()
+	default:
+		s.Err = obstacle
+	}
+	return s
+}
+
+// Wait implements exchange.Operation.
+func (o *operation) Wait(ctx context.Context, stage ack.Stage) error {
+	rec, err := o.await(ctx, func(rec *storagepb.OutRecord) bool { return done(rec) || furthest(rec) >= stage })
+	if err != nil {
+		return err
+	}
+	if done(rec) && furthest(rec) < stage || rec.GetOutcome() != nil {
+		return outcomeError(rec)
+	}
+	return nil
+}
+
+// Result implements exchange.Operation.
+func (o *operation) Result(ctx context.Context) (proto.Message, error) {
+	o.mu.Lock()
+	o.waiters++
+	o.mu.Unlock()
+	rec, err := o.await(ctx, done)
+	o.mu.Lock()
+	o.waiters--
+	abandoned := err != nil && o.waiters == 0 && done(o.rec)
+	o.mu.Unlock()
+	if err != nil {
+		if abandoned { // it ended at the same moment; somebody else has to take the result
+			o.a.offerResult(o, false)
+		}
+		return nil, err
+	}
+	reply, err := o.result(rec)
+	if markErr := o.a.buf.HandledOut(o.seq); markErr != nil {
+		o.a.log.Warn("cannot mark a result as handled", "ref", o.Ref(), "error", markErr)
+	}
+	return reply, err
+}
+
+// await blocks until the record meets the condition. In a handler, it gives the handler's place to others meanwhile.
+func (o *operation) await(ctx context.Context, met func(*storagepb.OutRecord) bool) (*storagepb.OutRecord, error) {
+	if rec, _ := o.current(); met(rec) {
+		return rec, nil
+	}
+	if t := taskFrom(ctx); t != nil {
+		t.yield()
+		defer t.resume()
+	}
+	for {
+		rec, changed := o.current()
+		if met(rec) {
+			return rec, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, exchange.NewUnfinished(o.Ref(), o.why(context.Cause(ctx)))
+		case <-o.a.stopped:
+			return nil, exchange.NewUnfinished(o.Ref(), o.why(o.a.stopCause()))
+		}
+	}
+}
+
+// why adds to the reason why waiting ended what keeps the operation from moving.
+func (o *operation) why(err error) error {
+	if un := o.a.unreachable(); un != nil {
+		return fmt.Errorf("%w: %w", err, un)
+	}
+	return err
+}
+
+func (o *operation) current() (*storagepb.OutRecord, chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.rec, o.changed
+}
+
+// refresh takes over what the buffer has.
+func (o *operation) refresh() *storagepb.OutRecord {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	rec, err := o.a.buf.Out(o.seq)
+	if err != nil {
+		return o.rec // pruned, or the store has failed; what is known stays
+	}
+	o.rec = rec
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return rec
+}
+
+// result returns the reply of a finished operation, or the error that its outcome is.
+func (o *operation) result(rec *storagepb.OutRecord) (proto.Message, error) {
+	if err := outcomeError(rec); err != nil || !rec.GetWantsReply() {
+		return nil, err
+	}
+	if !rec.GetHasReply() {
+		return nil, &ack.Error{Stage: ack.TimedOut, Code: ack.AckTimeout, Note: rec.GetOutcome().GetNote(), From: rec.GetOutcome().GetFrom()}
+	}
+	body, err := o.a.buf.OutReply(o.seq)
+	if err != nil {
+		return nil, fmt.Errorf("read the reply of %s: %w", o.Ref(), err)
+	}
+	return o.a.decodeReply(o.d, rec.GetExchange(), body)
+}
+
+func (a *Agent) decodeReply(d *exchange.Descriptor, name string, body *storagepb.Body) (proto.Message, error) {
+	if d == nil || d.NewReply() == nil {
+		return nil, fmt.Errorf("the reply of %s cannot be decoded: the exchange is not registered with this agent", name)
+	}
+	ct, err := envelope.ParseContentType(body.GetContentType())
+	if err != nil {
+		return nil, fmt.Errorf("the reply of %s: %w", name, err)
+	}
+	reply := d.NewReply()
+	if want := d.ReplyName(); ct.Message != "" && ct.Message != want {
+		return nil, ack.Failf(ack.ValidationError, "the reply of %s is a %s, not a %s", name, ct.Message, want)
+	}
+	if err := envelope.Decode(ct.Media, body.GetPayload(), reply); err != nil {
+		return nil, fmt.Errorf("decode the reply of %s: %w", name, err)
+	}
+	return reply, nil
+}
+
+// done tells whether nothing is expected any more.
+func done(rec *storagepb.OutRecord) bool { return rec.GetFinished() != 0 }
+
+func furthest(rec *storagepb.OutRecord) ack.Stage {
+	if rec.GetOutcome() != nil {
+		return ack.Stage(rec.GetOutcome().GetStage())
+	}
+	stage := ack.None
+	for _, at := range rec.GetAttempts() {
+		if s := ack.Stage(at.GetStage()); !s.Terminal() {
+			stage = max(stage, s)
+		}
+	}
+	return stage
+}
+
+func outcomeError(rec *storagepb.OutRecord) error {
+	o := rec.GetOutcome()
+	if o == nil || ack.Stage(o.GetStage()) == ack.Fulfilled {
+		return nil
+	}
+	return &ack.Error{Stage: ack.Stage(o.GetStage()), Code: ack.Code(o.GetCode()), Note: o.GetNote(), From: o.GetFrom()}
+}
+
+func lastAttempt(rec *storagepb.OutRecord) *storagepb.Attempt {
+	if n := len(rec.GetAttempts()); n > 0 {
+		return rec.GetAttempts()[n-1]
+	}
+	return &storagepb.Attempt{}
+}
+
+func moment(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+// refs tell the records of one store from those of another.
+func (a *Agent) outRef(seq uint64) exchange.Ref { return a.ref("out", seq) }
+func (a *Agent) inRef(seq uint64) exchange.Ref  { return a.ref("in", seq) }
+
+func (a *Agent) ref(kind string, seq uint64) exchange.Ref {
+	return exchange.Ref(kind + "/" + a.shortID() + "/" + strconv.FormatUint(seq, 10))
+}
+
+func (a *Agent) parseRef(kind string, ref exchange.Ref) (uint64, error) {
+	parts := strings.Split(string(ref), "/")
+	if len(parts) == 3 && parts[0] == kind && parts[1] == a.shortID() {
+		if seq, err := strconv.ParseUint(parts[2], 10, 64); err == nil {
+			return seq, nil
+		}
+	}
+	return 0, fmt.Errorf("%q: %w", ref, exchange.ErrUnknownRef)
+}
+
+func (a *Agent) shortID() string {
+	id := a.instance.ID
+	return id[:min(8, len(id))]
+}

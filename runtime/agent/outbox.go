@@ -1,0 +1,310 @@
+package agent
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+)
+
+// window is how many submissions of one class may be unanswered, so that a slow router costs bounded memory.
+const window = 512
+
+// item is something that the outbox submits until the router has answered for it: an attempt of an operation, or an
+// acknowledgement or reply that a received message owes.
+type item struct {
+	class transportpb.Class
+	// order is the place among the items of the class.
+	order uint64
+	// build makes the submission; a nil one takes the item out. It is called by the outbox's goroutine alone.
+	build func(s session) *transportpb.Submit
+	// answered gets the router's answer, and due the passing of the time that setTimer set. Neither may block.
+	answered func(*transportpb.Answer)
+	due      func()
+
+	at       time.Time
+	timerIdx int
+	readyIdx int
+	n        uint64
+	removed  bool
+}
+
+// outbox hands items to the session in order, within a window for each class, and keeps their timers. Items are idle,
+// ready or in flight; when a session ends, those in flight are ready again.
+type outbox struct {
+	mu       sync.Mutex
+	timers   itemHeap
+	ready    map[transportpb.Class]*itemHeap
+	inFlight map[uint64]*item
+	counts   map[transportpb.Class]int
+	last     uint64
+	session  session
+	wake     chan struct{}
+}
+
+func newOutbox() *outbox {
+	o := &outbox{
+		timers: itemHeap{
+			less: func(a, b *item) bool { return a.at.Before(b.at) || a.at.Equal(b.at) && a.order < b.order },
+			set:  func(i *item, n int) { i.timerIdx = n },
+		},
+		ready:    map[transportpb.Class]*itemHeap{},
+		inFlight: map[uint64]*item{},
+		counts:   map[transportpb.Class]int{},
+		wake:     make(chan struct{}, 1),
+	}
+	for _, class := range classes {
+		o.ready[class] = &itemHeap{
+			less: func(a, b *item) bool { return a.order < b.order },
+			set:  func(i *item, n int) { i.readyIdx = n },
+		}
+	}
+	return o
+}
+
+// classes in the order in which they are submitted: what ends something goes before what begins something.
+var classes = [...]transportpb.Class{
+	transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER, transportpb.Class_CLASS_WORK,
+}
+
+// add makes a new item ready.
+func (o *outbox) add(i *item) {
+	i.timerIdx, i.readyIdx = -1, -1
+	o.makeReady(i)
+}
+
+// idle takes a new item that waits for its timer.
+func (o *outbox) idle(i *item, at time.Time) {
+	i.timerIdx, i.readyIdx = -1, -1
+	o.setTimer(i, at)
+}
+
+// makeReady queues the item for submission unless it is queued or in flight.
+func (o *outbox) makeReady(i *item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i.removed || i.n != 0 || i.readyIdx >= 0 {
+		return
+	}
+	heap.Push(o.ready[i.class], i)
+	o.signal()
+}
+
+// setTimer sets when due is called; the zero time is never.
+func (o *outbox) setTimer(i *item, at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i.timerIdx >= 0 {
+		heap.Remove(&o.timers, i.timerIdx)
+	}
+	if i.removed || at.IsZero() {
+		return
+	}
+	i.at = at
+	heap.Push(&o.timers, i)
+	if i.timerIdx == 0 {
+		o.signal()
+	}
+}
+
+// remove takes the item out for good.
+func (o *outbox) remove(i *item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.removeLocked(i)
+}
+
+func (o *outbox) removeLocked(i *item) {
+	i.removed = true
+	if i.timerIdx >= 0 {
+		heap.Remove(&o.timers, i.timerIdx)
+	}
+	if i.readyIdx >= 0 {
+		heap.Remove(o.ready[i.class], i.readyIdx)
+	}
+	o.landed(i)
+}
+
+// landed takes the item out of flight.
+func (o *outbox) landed(i *item) {
+	if i.n != 0 {
+		delete(o.inFlight, i.n)
+		o.counts[i.class]--
+		i.n = 0
+		o.signal()
+	}
+}
+
+// answer gives the router's answer to its item.
+func (o *outbox) answer(a *transportpb.Answer) {
+	o.mu.Lock()
+	i := o.inFlight[a.GetN()]
+	if i != nil {
+		o.landed(i)
+	}
+	o.mu.Unlock()
+	if i != nil {
+		i.answered(a)
+	}
+}
+
+// number returns a number for a frame that is answered.
+func (o *outbox) number() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	return o.last
+}
+
+// use makes s the session, nil for none; what was in flight on the former one is ready again.
+func (o *outbox) use(s session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.session = s
+	for _, i := range o.inFlight {
+		o.landed(i)
+		heap.Push(o.ready[i.class], i)
+	}
+	o.signal()
+}
+
+// current returns the session, nil for none.
+func (o *outbox) current() session {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.session
+}
+
+// busy tells whether an item of one of the classes is ready or in flight.
+func (o *outbox) busy(classes ...transportpb.Class) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range classes {
+		if o.counts[c] > 0 || o.ready[c].Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run fires timers and submits ready items until ctx ends.
+func (o *outbox) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		next := o.fire()
+		for {
+			i, n, s := o.next()
+			if i == nil {
+				break
+			}
+			o.submit(i, n, s)
+		}
+		if next.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// fire calls due of every item whose time has come, and returns the time of the next.
+func (o *outbox) fire() time.Time {
+	for {
+		o.mu.Lock()
+		if o.timers.Len() == 0 {
+			o.mu.Unlock()
+			return time.Time{}
+		}
+		i := o.timers.items[0]
+		if i.at.After(time.Now()) {
+			o.mu.Unlock()
+			return i.at
+		}
+		heap.Pop(&o.timers)
+		o.mu.Unlock()
+		i.due()
+	}
+}
+
+// next takes the next item to submit out of its queue and puts it in flight.
+func (o *outbox) next() (*item, uint64, session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.session == nil {
+		return nil, 0, nil
+	}
+	for _, class := range classes {
+		if o.ready[class].Len() == 0 || o.counts[class] >= window {
+			continue
+		}
+		i := heap.Pop(o.ready[class]).(*item)
+		o.last++
+		i.n = o.last
+		o.inFlight[i.n] = i
+		o.counts[class]++
+		return i, i.n, o.session
+	}
+	return nil, 0, nil
+}
+
+// submit hands the item to the session; should that have ended meanwhile, the item is ready again already.
+func (o *outbox) submit(i *item, n uint64, s session) {
+	m := i.build(s)
+	if m == nil {
+		o.mu.Lock()
+		if i.n == n {
+			o.landed(i)
+		}
+		o.mu.Unlock()
+		return
+	}
+	m.N, m.Class = n, i.class
+	s.submit(m)
+}
+
+// itemHeap is a heap of items that know their place in it.
+type itemHeap struct {
+	items []*item
+	less  func(a, b *item) bool
+	set   func(i *item, n int)
+}
+
+func (h *itemHeap) Len() int           { return len(h.items) }
+func (h *itemHeap) Less(i, j int) bool { return h.less(h.items[i], h.items[j]) }
+func (h *itemHeap) Swap(i, j int) {
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	h.set(h.items[i], i)
+	h.set(h.items[j], j)
+}
+
+// Push implements heap.Interface.
+func (h *itemHeap) Push(x any) {
+	i := x.(*item)
+	h.set(i, len(h.items))
+	h.items = append(h.items, i)
+}
+
+// Pop implements heap.Interface.
+func (h *itemHeap) Pop() any {
+	last := len(h.items) - 1
+	i := h.items[last]
+	h.items[last] = nil
+	h.items = h.items[:last]
+	h.set(i, -1)
+	return i
+}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+)
+
+// signal sends an acknowledgement that is not stored: should it be lost, the sender asks and gets it again.
+func (a *Agent) signal(to, correlation string, sig ack.Ack) {
+	env := a.ackEnvelope(correlation, sig, a.newID())
+	i := &item{class: transportpb.Class_CLASS_SIGNAL, order: a.order.Add(1), due: func() {}}
+	i.build = func(session) *transportpb.Submit {
+		return &transportpb.Submit{To: address.Agent(to).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
+	}
+	i.answered = func(ans *transportpb.Answer) {
+		a.outbox.remove(i)
+		if ans.GetState() == transportpb.Answer_STATE_REFUSED {
+			a.log.Info("an acknowledgement was refused", "to", to, "stage", sig.Stage, "reason", ans.GetNote())
+		}
+	}
+	a.outbox.add(i)
+}
+
+// pay sends what a finished message owes, until the router has it.
+func (a *Agent) pay(rec *storagepb.InRecord) {
+	for _, owed := range rec.GetOwed() {
+		a.payOne(rec, owed)
+	}
+}
+
+func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
+	class := transportpb.Class_CLASS_SIGNAL
+	if owed.GetAckFor() == "" {
+		class = transportpb.Class_CLASS_ANSWER
+	}
+	refused := 0
+	i := &item{class: class, order: a.order.Add(1)}
+	i.due = func() { a.outbox.makeReady(i) }
+	paid := func() {
+		a.outbox.remove(i)
+		if err := a.buf.OwedSentIn(rec.GetSequence(), owed.GetMessageId()); err != nil {
+			a.failure("note that an acknowledgement was sent", err)
+		}
+	}
+	i.build = func(session) *transportpb.Submit {
+		env, err := a.owedEnvelope(rec, owed)
+		if err != nil {
+			a.log.Error("cannot read a stored reply", "ref", a.inRef(rec.GetSequence()), "error", err)
+			a.background(func(context.Context) { paid() })
+			return nil
+		}
+		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
+	}
+	i.answered = func(ans *transportpb.Answer) {
+		if ans.GetState() == transportpb.Answer_STATE_REFUSED && again(ack.Code(ans.GetCode())) {
+			a.outbox.setTimer(i, time.Now().Add(doubled(refusedFirst, refused, refusedLast)))
+			refused++
+			return
+		}
+		if ans.GetState() == transportpb.Answer_STATE_REFUSED {
+			a.log.Warn("what a message owes was refused for good", "ref", a.inRef(rec.GetSequence()), "to", rec.GetFrom(), "reason", ans.GetNote())
+		}
+		a.work.do("owed", paid)
+	}
+	a.outbox.add(i)
+}
+
+// again tells whether a refused submission may be taken later.
+func again(c ack.Code) bool {
+	switch c {
+	case ack.BufferFull, ack.NoRoute, ack.Overloaded, ack.AgentUnavailable, ack.AgentShutdown:
+		return true
+	default:
+		return false
+	}
+}
+
+// replyAgain sends a recorded reply once more, to a sender that asks for it.
+func (a *Agent) replyAgain(rec *storagepb.InRecord) {
+	body, err := a.buf.InReply(rec.GetSequence())
+	if err != nil {
+		a.log.Warn("a recorded reply cannot be sent again", "ref", a.inRef(rec.GetSequence()), "error", err)
+		return
+	}
+	env := a.replyEnvelope(rec, body, a.newID())
+	i := &item{class: transportpb.Class_CLASS_ANSWER, order: a.order.Add(1), due: func() {}}
+	i.build = func(session) *transportpb.Submit {
+		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
+	}
+	i.answered = func(*transportpb.Answer) { a.outbox.remove(i) }
+	a.outbox.add(i)
+}
+
+func (a *Agent) owedEnvelope(rec *storagepb.InRecord, owed *storagepb.Owed) (*commonpb.Envelope, error) {
+	if owed.GetAckFor() != "" {
+		return a.ackEnvelope(rec.GetCorrelationId(), ack.Ack{
+			ForMessageID: owed.GetAckFor(), Stage: ack.Stage(owed.GetStage()), Code: ack.Code(owed.GetCode()), Note: owed.GetNote(),
+		}, owed.GetMessageId()), nil
+	}
+	body, err := a.buf.InReply(rec.GetSequence())
+	if err != nil {
+		return nil, err
+	}
+	return a.replyEnvelope(rec, body, owed.GetMessageId()), nil
+}
+
+func (a *Agent) ackEnvelope(correlation string, sig ack.Ack, messageID string) *commonpb.Envelope {
+	return a.reverse(messageID, correlation, commonpb.MessageType_ACKNOWLEDGEMENT, ack.ContentType, sig.Marshal())
+}
+
+func (a *Agent) replyEnvelope(rec *storagepb.InRecord, body *storagepb.Body, messageID string) *commonpb.Envelope {
+	env := a.reverse(messageID, rec.GetCorrelationId(), commonpb.MessageType_DATA, body.GetContentType(), body.GetPayload())
+	if rec.GetToken() != "" {
+		env.IdempotencyToken = envelope.ReplyToken(rec.GetToken())
+	}
+	return env
+}
+
+// reverse makes an envelope that goes back to a producer. It carries no sequence number of the operations, which are the
+// only ones that the router counts.
+func (a *Agent) reverse(id, correlation string, t commonpb.MessageType, contentType string, payload []byte) *commonpb.Envelope {
+	return &commonpb.Envelope{
+		MessageId: id, ProducerId: a.cfg.ID, CorrelationId: correlation, SequenceNumber: 1, MessageType: t,
+		ContentType: contentType, ContentLength: uint64(len(payload)), Payload: payload,
+		HlcTimestamp: a.clock.Now(), Timestamp: timestamppb.Now(), State: commonpb.EnvelopeState_ENVELOPE_STATE_SENT,
+	}
+}

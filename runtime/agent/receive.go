@@ -1,0 +1,335 @@
+package agent
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// delivered takes a delivery. Deliveries that belong together are handled in the order in which they came, others side by
+// side, so that their syncs are shared.
+func (a *Agent) delivered(d *transportpb.Delivery) {
+	env := d.GetEnvelope()
+	ct, err := envelope.ParseContentType(env.GetContentType())
+	if err != nil && len(env.GetPayload()) > 0 {
+		ct = envelope.ContentType{} // validation says what is wrong
+	}
+	a.clock.Observe(env.GetHlcTimestamp())
+	class := a.class(d, ct)
+	if class != transportpb.Class_CLASS_WORK && d.GetClass() == transportpb.Class_CLASS_WORK {
+		a.inflow.arrived(int64(proto.Size(env)), 0) // the router counted it as work
+		a.inflow.release(0)
+	}
+	switch class {
+	case transportpb.Class_CLASS_SIGNAL:
+		a.receiveSignal(d)
+	case transportpb.Class_CLASS_ANSWER:
+		a.work.do("answer/"+env.GetIdempotencyToken()+"/"+env.GetCorrelationId(), func() { a.receiveAnswer(d) })
+	default:
+		h, refusal := a.reg.resolve(ct, exchange.MessageType(env.GetMessageType()))
+		key := "in/" + env.GetMessageId()
+		if h != nil {
+			if lane := laneOf(h, env.GetProducerId(), env.GetCorrelationId()); lane != "" {
+				key = "lane/" + lane
+			}
+		}
+		a.inflow.arrived(int64(proto.Size(env)), int64(len(env.GetPayload())))
+		a.work.do(key, func() { a.receiveWork(d, ct, h, refusal) })
+	}
+}
+
+// class tells the class of a delivery. A peer that knows no classes answers with a plain message: its token says so, or
+// its correlation id, where this agent has asked something in it and does not handle such messages.
+func (a *Agent) class(d *transportpb.Delivery, ct envelope.ContentType) transportpb.Class {
+	env := d.GetEnvelope()
+	if class := classOf(env, ct); class != transportpb.Class_CLASS_WORK {
+		return class
+	}
+	if d.GetClass() > transportpb.Class_CLASS_WORK || ct.Method != "" {
+		return d.GetClass()
+	}
+	if h, _ := a.reg.resolve(ct, exchange.MessageType(env.GetMessageType())); h != nil {
+		return transportpb.Class_CLASS_WORK
+	}
+	recs, err := a.buf.OutByCorrelation(env.GetCorrelationId())
+	if err == nil && len(recs) == 1 && !done(recs[0]) && recs[0].GetWantsReply() {
+		return transportpb.Class_CLASS_ANSWER
+	}
+	return transportpb.Class_CLASS_WORK
+}
+
+func laneOf(h *handler, producer, correlation string) string {
+	switch h.d.Policy().Order {
+	case exchange.OrderAgent:
+		return producer
+	case exchange.OrderCorrelation:
+		return producer + "\n" + correlation
+	default:
+		return ""
+	}
+}
+
+// settled acknowledges a delivery that the agent has made durable or has no use for.
+func (a *Agent) settled(d *transportpb.Delivery) {
+	s := a.outbox.current()
+	if s == nil {
+		return // delivered again on the next session, and known then
+	}
+	s.ackDelivery(&transportpb.DeliveryAck{Seq: d.GetSeq(), MessageId: d.GetEnvelope().GetMessageId()})
+	if class := d.GetClass(); class > transportpb.Class_CLASS_WORK {
+		s.credit(class, 1, uint64(proto.Size(d.GetEnvelope())))
+	}
+}
+
+// receiveSignal applies an acknowledgement to the operation that it names.
+func (a *Agent) receiveSignal(d *transportpb.Delivery) {
+	env := d.GetEnvelope()
+	sig, err := ack.Parse(env.GetContentType(), env.GetPayload())
+	if err != nil {
+		a.log.Warn("an acknowledgement cannot be read", "from", env.GetProducerId(), "message_id", env.GetMessageId(), "error", err)
+		a.settled(d)
+		return
+	}
+	a.work.do("signal/"+sig.ForMessageID, func() {
+		rec, err := a.buf.OutByMessageID(sig.ForMessageID)
+		switch {
+		case errors.Is(err, activity.ErrUnknown):
+			a.log.Info("an acknowledgement names no message of this agent", "from", env.GetProducerId(), "for", sig.ForMessageID, "stage", sig.Stage)
+			a.settled(d)
+			return
+		case err != nil:
+			a.failure("find an acknowledged message", err)
+			return
+		}
+		if !entitled(rec, env.GetProducerId()) {
+			a.log.Warn("an acknowledgement comes from an agent that the message was not sent to", "from", env.GetProducerId(), "to", rec.GetTo())
+			a.settled(d)
+			return
+		}
+		o := a.handle(rec, a.reg.descriptor(rec.GetExchange()), nil)
+		ch, err := a.buf.AckOut(a.base, sig, env.GetProducerId())
+		if err != nil && !errors.Is(err, activity.ErrUnknown) {
+			a.failure("record an acknowledgement", err)
+			return // not acknowledged, so delivered again
+		}
+		a.settled(d)
+		o.change(ch, err)
+	})
+}
+
+// entitled tells whether an agent may speak of a message: the one that it was sent to, any for a capability's, and the
+// router.
+func entitled(rec *storagepb.OutRecord, from string) bool {
+	to, err := address.Parse(rec.GetTo())
+	return from == reservedID || err != nil || to.Kind() != address.KindAgent || to.Name() == from
+}
+
+// receiveAnswer stores a reply with the operation that it answers.
+func (a *Agent) receiveAnswer(d *transportpb.Delivery) {
+	env := d.GetEnvelope()
+	token, _ := envelope.RequestToken(env.GetIdempotencyToken())
+	if err := envelope.Validate(env, a.limits); err != nil {
+		a.log.Warn("a reply is not valid", "from", env.GetProducerId(), "error", err)
+		a.settled(d)
+		return
+	}
+	ch, err := a.buf.ReplyOut(a.base, activity.Reply{
+		Token: token, CorrelationID: env.GetCorrelationId(), From: env.GetProducerId(), MessageID: env.GetMessageId(),
+		Body: &storagepb.Body{ContentType: env.GetContentType(), Payload: env.GetPayload()},
+	})
+	switch {
+	case errors.Is(err, activity.ErrUnknown):
+		a.log.Info("a reply answers no request of this agent", "from", env.GetProducerId(), "token", token)
+		a.settled(d)
+	case err != nil:
+		a.failure("record a reply", err)
+	default:
+		a.settled(d)
+		a.handle(ch.Record, a.reg.descriptor(ch.Record.GetExchange()), nil).change(ch, nil)
+	}
+}
+
+// receiveWork stores a message and queues it for its handler.
+func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h *handler, refusal error) {
+	env := d.GetEnvelope()
+	size := int64(len(env.GetPayload()))
+	if err := envelope.Validate(env, a.limits); err != nil {
+		a.refuse(d, err)
+		a.inflow.release(size)
+		return
+	}
+	s := a.outbox.current()
+	to, err := address.Parse(d.GetTo())
+	arrival := activity.Arrival{
+		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, RouterSeq: d.GetSeq(), Exchange: ct.Method,
+		AwaitsCustody: err == nil && to.Kind() == address.KindCapability && s != nil && s.asks(),
+	}
+	if s != nil {
+		arrival.RouterStoreID = s.routerID()
+	}
+	if h != nil {
+		arrival.Exchange = h.d.Name()
+		policy := h.d.Policy()
+		arrival.Retryable = policy.Retry.Retryable
+	}
+	verdict, rec, err := a.buf.RecordIn(a.base, arrival)
+	if err != nil {
+		a.inflow.release(size)
+		if refusal := (*ack.Error)(nil); errors.As(err, &refusal) {
+			a.refuse(d, refusal)
+			return
+		}
+		a.failure("record a received message", err)
+		return
+	}
+	switch verdict {
+	case activity.New, activity.Rerun:
+		a.take(d, rec, h, refusal)
+	default:
+		a.inflow.release(size)
+		a.repeated(d, verdict, rec)
+	}
+}
+
+// take acknowledges the delivery of a new message and accepts it, for a capability's once the router has recorded that
+// this agent has it.
+func (a *Agent) take(d *transportpb.Delivery, rec *storagepb.InRecord, h *handler, refusal error) {
+	messageID := d.GetEnvelope().GetMessageId()
+	if rec.GetAwaitsCustody() {
+		a.awaitCustody(rec, func() { a.accept(rec, messageID, h, refusal) })
+	}
+	a.settled(d)
+	if !rec.GetAwaitsCustody() {
+		a.accept(rec, messageID, h, refusal)
+	}
+}
+
+// accept tells the sender that the message is here, and queues it for its handler.
+func (a *Agent) accept(rec *storagepb.InRecord, messageID string, h *handler, refusal error) {
+	a.signal(rec.GetFrom(), rec.GetCorrelationId(), ack.Ack{ForMessageID: messageID, Stage: ack.Received})
+	a.queue(rec, h, refusal, true, false)
+}
+
+// repeated answers a message that is here already: with its stage, and once it has ended with its outcome and reply.
+func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec *storagepb.InRecord) {
+	sig := ack.Ack{ForMessageID: d.GetEnvelope().GetMessageId(), Stage: max(ack.Stage(rec.GetStage()), ack.Received)}
+	if o := rec.GetOutcome(); o != nil {
+		sig.Stage, sig.Code, sig.Note = ack.Stage(o.GetStage()), ack.Code(o.GetCode()), o.GetNote()
+		if verdict == activity.Finished && sig.Stage == ack.Fulfilled {
+			sig.Code = ack.DuplicateDetected
+		}
+	} else if verdict == activity.Running {
+		sig.Code = ack.AlreadyInProgress
+	}
+	a.settled(d)
+	if rec.GetAwaitsCustody() {
+		return // nothing to say before the router has recorded who has it
+	}
+	if rec.GetHasReply() {
+		a.replyAgain(rec)
+	}
+	a.signal(rec.GetFrom(), rec.GetCorrelationId(), sig)
+}
+
+// refuse answers a message that cannot be stored.
+func (a *Agent) refuse(d *transportpb.Delivery, err error) {
+	env := d.GetEnvelope()
+	a.log.Warn("a message is refused", "from", env.GetProducerId(), "message_id", env.GetMessageId(), "error", err)
+	if env.GetMessageId() != "" && envelope.CheckID("producer id", env.GetProducerId()) == nil {
+		sig := ack.Ack{ForMessageID: env.GetMessageId(), Stage: ack.Rejected, Code: ack.CodeOf(err), Note: note(err)}
+		a.signal(env.GetProducerId(), env.GetCorrelationId(), sig)
+	}
+	a.settled(d)
+}
+
+// awaitCustody calls accept when the router says that this agent has the message, and drops it when another has.
+func (a *Agent) awaitCustody(rec *storagepb.InRecord, accept func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.custodies[rec.GetRouterSeq()] = func(recorded bool) {
+		var err error
+		if recorded {
+			err = a.buf.CustodyIn(rec.GetSequence())
+		} else {
+			err = a.buf.DropIn(a.base, rec.GetSequence())
+			a.inflow.release(rec.GetPayloadBytes())
+		}
+		if err != nil {
+			a.failure("record who has a message", err)
+			return
+		}
+		if recorded {
+			accept()
+		}
+	}
+}
+
+// custody takes the router's answer to the acknowledgement of a delivery.
+func (a *Agent) custody(c *transportpb.AckAnswer) {
+	a.mu.Lock()
+	fn := a.custodies[c.GetSeq()]
+	delete(a.custodies, c.GetSeq())
+	a.mu.Unlock()
+	if fn != nil {
+		a.work.do("custody", func() { fn(c.GetRecorded()) })
+	}
+}
+
+// recoverIn queues what an earlier process has received and not finished.
+func (a *Agent) recoverIn() {
+	for _, rec := range a.buf.OpenIn() {
+		h := a.reg.handler(rec.GetExchange())
+		var refusal error
+		if h == nil {
+			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
+		}
+		switch {
+		case rec.GetAwaitsCustody():
+			a.inflow.take(rec.GetPayloadBytes())
+			a.awaitCustody(rec, func() { a.queue(rec, h, refusal, true, true) })
+		case rec.GetDeferred():
+			a.watchTTL(rec)
+		case rec.GetNextRunAt() != nil:
+			a.runLater(rec, h, rec.GetNextRunAt().AsTime())
+		default:
+			a.inflow.take(rec.GetPayloadBytes())
+			a.queue(rec, h, refusal, true, true)
+		}
+	}
+	for _, rec := range a.buf.OwingIn() {
+		a.pay(rec)
+	}
+}
+
+// askCustody asks the router again about the messages for which its answer was lost. Another router does not know.
+func (a *Agent) askCustody(s session) {
+	for _, rec := range a.buf.OpenIn() {
+		if !rec.GetAwaitsCustody() {
+			continue
+		}
+		if rec.GetRouterStoreId() != s.routerID() {
+			a.custody(&transportpb.AckAnswer{Seq: rec.GetRouterSeq()})
+			continue
+		}
+		if len(rec.GetAliases()) > 0 {
+			s.ackDelivery(&transportpb.DeliveryAck{Seq: rec.GetRouterSeq(), MessageId: rec.GetAliases()[0].GetMessageId()})
+		}
+	}
+}
+
+// expiresAt is when the time to live of a received message ends, the zero time without one.
+func expiresAt(rec *storagepb.InRecord) time.Time {
+	if rec.GetTtlMs() == 0 {
+		return time.Time{}
+	}
+	return rec.GetReceivedAt().AsTime().Add(time.Duration(rec.GetTtlMs()) * time.Millisecond)
+}

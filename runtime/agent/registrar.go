@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// registry is what an agent handles. It is filled before the agent starts and only read afterwards.
+type registry struct {
+	mu       sync.Mutex
+	frozen   bool
+	services map[string]exchange.Service
+	handlers map[string]*handler
+	replies  map[string]exchange.ReplyHandler
+	// known has every descriptor that was used to handle or to send, for decoding what is read from the buffer.
+	known    map[string]*exchange.Descriptor
+	mistakes []error
+}
+
+// handler is the handler of one exchange.
+type handler struct {
+	d  *exchange.Descriptor
+	fn exchange.HandleFunc
+}
+
+func newRegistry() *registry {
+	return &registry{
+		services: map[string]exchange.Service{},
+		handlers: map[string]*handler{},
+		replies:  map[string]exchange.ReplyHandler{},
+		known:    map[string]*exchange.Descriptor{},
+	}
+}
+
+// Service announces a service that the agent handles.
+func (a *Agent) Service(s exchange.Service) {
+	if a == nil {
+		return
+	}
+	r := a.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Capability == "" {
+		s.Capability = s.Name
+	}
+	switch _, twice := r.services[s.Name]; {
+	case r.late(s.Name):
+	case twice:
+		r.mistake(s.Name, "the service is registered twice", "register each service once for an agent")
+	default:
+		for _, name := range []string{s.Capability, s.Name} {
+			if err := address.CheckName("capability", name); err != nil {
+				r.mistakes = append(r.mistakes, fmt.Errorf("register %s: %w", s.Name, err))
+				return
+			}
+		}
+		r.services[s.Name] = s
+	}
+}
+
+// Handle registers the handler of one exchange.
+func (a *Agent) Handle(d *exchange.Descriptor, fn exchange.Handler) {
+	if a == nil {
+		return
+	}
+	r := a.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := d.Validate(); err != nil {
+		r.mistakes = append(r.mistakes, err)
+		return
+	}
+	switch _, twice := r.handlers[d.Name()]; {
+	case r.late(d.Name()):
+	case fn == nil:
+		r.mistake(d.Name(), "the handler is nil", "pass a function")
+	case twice:
+		r.mistake(d.Name(), "the exchange has a handler already", "register each exchange once for an agent")
+	default:
+		h := exchange.HandleFunc(func(ctx context.Context, in *exchange.Incoming) (proto.Message, error) { return fn(ctx, in.Message) })
+		for _, i := range slices.Backward(a.cfg.Interceptors) {
+			if i != nil {
+				h = i.WrapHandle(h)
+			}
+		}
+		r.handlers[d.Name()] = &handler{d: d, fn: h}
+		r.known[d.Name()] = d
+	}
+}
+
+// HandleReply registers what gets the results of an exchange that no call waits for.
+func (a *Agent) HandleReply(d *exchange.Descriptor, fn exchange.ReplyHandler) {
+	if a == nil {
+		return
+	}
+	r := a.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := d.Validate(); err != nil {
+		r.mistakes = append(r.mistakes, err)
+		return
+	}
+	switch _, twice := r.replies[d.Name()]; {
+	case r.late(d.Name()):
+	case fn == nil:
+		r.mistake(d.Name(), "the reply handler is nil", "pass a function")
+	case twice:
+		r.mistake(d.Name(), "the exchange has a reply handler already", "register each reply handler once for an agent")
+	default:
+		r.replies[d.Name()] = fn
+		r.known[d.Name()] = d
+	}
+}
+
+// Mistake records a wrong registration, for Start to return.
+func (a *Agent) Mistake(err error) {
+	if a == nil || err == nil {
+		return
+	}
+	a.reg.mu.Lock()
+	defer a.reg.mu.Unlock()
+	a.reg.mistakes = append(a.reg.mistakes, err)
+}
+
+func (r *registry) late(name string) bool {
+	if r.frozen {
+		r.mistake(name, "the agent has started", "register before Start")
+	}
+	return r.frozen
+}
+
+func (r *registry) mistake(name, problem, fix string) {
+	r.mistakes = append(r.mistakes, &exchange.RegistrationError{Exchange: name, Problem: problem, Fix: fix})
+}
+
+// freeze ends registration and returns every mistake made so far.
+func (r *registry) freeze() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frozen = true
+	return errors.Join(r.mistakes...)
+}
+
+// failed returns the mistakes made so far.
+func (r *registry) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return errors.Join(r.mistakes...)
+}
+
+// capabilities returns the capabilities and the names of the handled services, sorted.
+func (r *registry) capabilities() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for _, s := range r.services {
+		names = append(names, s.Capability, s.Name)
+	}
+	sort.Strings(names)
+	return slices.Compact(names)
+}
+
+// learn keeps the descriptor of an exchange that is sent.
+func (r *registry) learn(d *exchange.Descriptor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.known[d.Name()]; !ok {
+		r.known[d.Name()] = d
+	}
+}
+
+func (r *registry) descriptor(name string) *exchange.Descriptor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[name]
+}
+
+func (r *registry) replyHandler(name string) exchange.ReplyHandler {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replies[name]
+}
+
+func (r *registry) handler(name string) *handler {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.handlers[name]
+}
+
+// resolve finds the exchange that a received message is meant for: the one that its media type names, else the only one
+// of its message type. The errors are outcomes.
+func (r *registry) resolve(ct envelope.ContentType, messageType exchange.MessageType) (*handler, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ct.Method != "" {
+		h := r.handlers[ct.Method]
+		if h == nil {
+			return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s", ct.Method)
+		}
+		if want := h.d.RequestName(); ct.Message != "" && ct.Message != want {
+			return nil, ack.Rejectf(ack.ValidationError, "%s takes a %s, not a %s", ct.Method, want, ct.Message)
+		}
+		return h, nil
+	}
+	var found []*handler
+	for _, h := range r.handlers {
+		if h.d.Policy().MessageType == messageType && (ct.Message == "" || ct.Message == h.d.RequestName()) {
+			found = append(found, h)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent handles no exchange of message type %d", messageType)
+	case 1:
+		return found[0], nil
+	}
+	names := make([]string, len(found))
+	for i, h := range found {
+		names[i] = h.d.Name()
+	}
+	sort.Strings(names)
+	return nil, ack.Rejectf(ack.ValidationError,
+		"content type %s does not say which exchange is meant: %s. Fix: add the parameter method", ct.Media, strings.Join(names, ", "))
+}

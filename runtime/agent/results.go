@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+const (
+	// A reply handler that fails is called again at these intervals.
+	resultFirst = time.Second
+	resultLast  = 5 * time.Minute
+)
+
+// deliverResult calls the reply handler until it takes the result. What it has not taken when the agent closes is offered
+// again at the next start.
+func (a *Agent) deliverResult(ctx context.Context, o *operation, fn exchange.ReplyHandler, late bool) {
+	for n := 0; ; n++ {
+		select {
+		case a.results <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		err := a.callReplyHandler(ctx, o, fn, late)
+		<-a.results
+		if err == nil {
+			if err := a.buf.HandledOut(o.seq); err != nil {
+				a.failure("mark a result as handled", err)
+			}
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		wait := doubled(resultFirst, n, resultLast)
+		a.log.Warn("a reply handler failed and is called again", "ref", o.Ref(), "after", wait, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *Agent) callReplyHandler(ctx context.Context, o *operation, fn exchange.ReplyHandler, late bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("a reply handler panicked", "ref", o.Ref(), "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("the reply handler panicked: %v", p)
+		}
+	}()
+	rec, _ := o.current()
+	d := a.reg.descriptor(rec.GetExchange())
+	req, err := a.originalRequest(o, d)
+	if err != nil {
+		return err
+	}
+	reply, outcome := o.result(rec)
+	if late && len(rec.GetLate()) > 0 {
+		if body := rec.GetLate()[len(rec.GetLate())-1].GetReply(); body != nil {
+			reply, outcome = a.decodeReply(d, rec.GetExchange(), body)
+		}
+	}
+	info := exchange.Info{
+		From: rec.GetOutcome().GetFrom(), To: rec.GetTo(), Exchange: rec.GetExchange(), MessageID: lastAttempt(rec).GetMessageId(),
+		CorrelationID: rec.GetCorrelationId(), Token: rec.GetToken(), Attempt: len(rec.GetAttempts()), Late: late,
+	}
+	return fn(exchange.NewContext(ctx, info.WithRef(o.Ref())), req, reply, outcome)
+}
+
+func (a *Agent) originalRequest(o *operation, d *exchange.Descriptor) (proto.Message, error) {
+	body, err := a.buf.OutBody(o.seq)
+	if err != nil {
+		return nil, fmt.Errorf("read the stored request: %w", err)
+	}
+	req := d.NewRequest()
+	if err := envelope.Decode(body.GetContentType(), body.GetPayload(), req); err != nil {
+		return nil, fmt.Errorf("decode the stored request: %w", err)
+	}
+	return req, nil
+}
+
+// offerUnhandled offers the results that an earlier process has left.
+func (a *Agent) offerUnhandled() {
+	a.reg.mu.Lock()
+	names := make([]string, 0, len(a.reg.replies))
+	for name := range a.reg.replies {
+		names = append(names, name)
+	}
+	a.reg.mu.Unlock()
+	for _, name := range names {
+		err := a.buf.UnhandledOut(name, func(rec *storagepb.OutRecord) error {
+			o := &operation{a: a, seq: rec.GetSequence(), d: a.reg.descriptor(name), rec: rec, changed: make(chan struct{})}
+			a.offerResult(o, false)
+			return nil
+		})
+		if err != nil {
+			a.failure("find results that nobody has handled", err)
+		}
+	}
+}

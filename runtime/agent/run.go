@@ -1,0 +1,319 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+const (
+	// maxRuns is how often a message is started; one that has not ended by then takes its process down each time.
+	maxRuns = 5
+	// maxNote bounds the note of an outcome in bytes.
+	maxNote = 1 << 10
+)
+
+// queue decodes a message and queues its handler. placed tells that the message has a place of the inbound window, again
+// that it may have been started before.
+func (a *Agent) queue(rec *storagepb.InRecord, h *handler, refusal error, placed, again bool) {
+	t := &task{a: a, rec: rec, h: h, again: again, placed: placed}
+	if refusal == nil {
+		t.req, refusal = a.decodeRequest(rec, h)
+	}
+	if refusal != nil {
+		a.end(t, nil, refusal)
+		a.leave(t)
+		return
+	}
+	t.lane = laneOf(h, rec.GetFrom(), rec.GetCorrelationId())
+	a.dispatch.add(t)
+}
+
+func (a *Agent) decodeRequest(rec *storagepb.InRecord, h *handler) (proto.Message, error) {
+	body, err := a.buf.InBody(rec.GetSequence())
+	if err != nil {
+		return nil, fmt.Errorf("read the stored message: %w", err)
+	}
+	ct, err := envelope.ParseContentType(body.GetContentType())
+	if err != nil {
+		return nil, ack.Rejectf(ack.ValidationError, "%v", err)
+	}
+	req := h.d.NewRequest()
+	if err := envelope.Decode(ct.Media, body.GetPayload(), req); err != nil {
+		return nil, err
+	}
+	return req, nil
+}
+
+// leave gives back the task's place of the inbound window.
+func (a *Agent) leave(t *task) {
+	if t.placed {
+		t.placed = false
+		a.inflow.release(t.rec.GetPayloadBytes())
+	}
+}
+
+// runTask runs a handler once and records what came of it. The dispatcher starts it in a goroutine of its own.
+func (a *Agent) runTask(t *task) {
+	defer a.dispatch.finished(t)
+	defer a.leave(t)
+	run, ready := a.begin(t)
+	if !ready {
+		return
+	}
+	ctx, cancel := a.handlerContext(t, run)
+	defer cancel(nil)
+	reply, err := a.invoke(ctx, t)
+	a.conclude(ctx, t, reply, err)
+}
+
+// begin counts the run and tells the sender that the message is read, unless the message must not run any more.
+func (a *Agent) begin(t *task) (run uint32, ready bool) {
+	if at := expiresAt(t.rec); !at.IsZero() && !time.Now().Before(at) {
+		a.end(t, nil, ack.Failf(ack.TTLExpired, "ttl_expired"))
+		return 0, false
+	}
+	run, err := a.buf.StartIn(a.base, t.seq(), t.again)
+	switch {
+	case errors.Is(err, activity.ErrFinished), errors.Is(err, activity.ErrUnknown):
+		return 0, false
+	case err != nil:
+		a.failure("count the run of a handler", err)
+		return 0, false
+	case run > maxRuns:
+		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns))
+		return 0, false
+	}
+	if err := a.buf.ReadIn(t.seq()); err != nil {
+		a.failure("record that a message was read", err)
+		return 0, false
+	}
+	for _, alias := range latest(t.rec.GetAliases()) {
+		a.signal(t.rec.GetFrom(), t.rec.GetCorrelationId(), ack.Ack{ForMessageID: alias.GetMessageId(), Stage: ack.Read})
+	}
+	return run, true
+}
+
+// latest is the last of the ids under which a message came; the earlier attempts have ended.
+func latest(aliases []*storagepb.Alias) []*storagepb.Alias {
+	return aliases[max(0, len(aliases)-1):]
+}
+
+func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.CancelCauseFunc) {
+	info := exchange.Info{
+		From: t.rec.GetFrom(), To: t.rec.GetTo(), Exchange: t.h.d.Name(), CorrelationID: t.rec.GetCorrelationId(),
+		Token: t.rec.GetToken(), Attempt: 1, Run: int(run), Deadline: expiresAt(t.rec),
+	}
+	for _, alias := range latest(t.rec.GetAliases()) {
+		info.MessageID, info.Attempt = alias.GetMessageId(), int(alias.GetRetryCount())+1
+	}
+	ctx := exchange.NewContext(context.WithValue(a.handlers, taskKey{}, t), info.WithRef(a.inRef(t.seq())))
+	ctx, cancel := context.WithCancelCause(ctx)
+	timeout := t.h.d.Policy().HandlerTimeout
+	if timeout <= 0 {
+		return ctx, cancel
+	}
+	// The outcome is recorded when the time is over, whether or not the handler heeds its context. Its record cannot run
+	// again before it has returned.
+	timer := time.AfterFunc(timeout, func() {
+		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
+		a.end(t, nil, err)
+		cancel(err)
+	})
+	return ctx, func(cause error) {
+		timer.Stop()
+		cancel(cause)
+	}
+}
+
+// invoke calls the handler and turns a panic into an error. The stack goes to the log only.
+func (a *Agent) invoke(ctx context.Context, t *task) (reply proto.Message, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("a handler panicked", "exchange", t.h.d.Name(), "ref", a.inRef(t.seq()), "panic", p, "stack", string(debug.Stack()))
+			reply, err = nil, ack.Failf(ack.InternalError, "the handler of %s panicked", t.h.d.Name())
+		}
+	}()
+	in := &exchange.Incoming{Exchange: t.h.d, Message: t.req}
+	in.Info, _ = exchange.InfoFrom(ctx)
+	return t.h.fn(ctx, in)
+}
+
+// conclude records what a handler returned.
+func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err error) {
+	var retry *ack.RetryError
+	switch {
+	case errors.Is(err, exchange.ErrDeferred):
+		a.deferAnswer(t)
+	case errors.As(err, &retry):
+		a.retryRun(t, retry)
+	case err != nil && errors.Is(context.Cause(ctx), errDrain):
+		// Closing ended it, not the work itself: it runs again at the next start.
+	default:
+		a.end(t, reply, err)
+	}
+}
+
+func (a *Agent) deferAnswer(t *task) {
+	switch err := a.buf.DeferIn(a.base, t.seq()); {
+	case err == nil:
+		a.watchTTL(t.rec)
+	case !errors.Is(err, activity.ErrFinished): // finished: answered already
+		a.failure("record a deferred answer", err)
+	}
+}
+
+func (a *Agent) retryRun(t *task, retry *ack.RetryError) {
+	at := time.Now().Add(retry.After)
+	a.log.Info("a handler asks to run again", "exchange", t.h.d.Name(), "after", retry.After, "error", retry.Err)
+	switch err := a.buf.RetryIn(a.base, t.seq(), at); {
+	case err == nil:
+		a.runLater(t.rec, t.h, at)
+	case !errors.Is(err, activity.ErrFinished):
+		a.failure("record when a handler runs again", err)
+	}
+}
+
+// runLater queues the message again when its time has come. It has no place of the inbound window until then.
+func (a *Agent) runLater(rec *storagepb.InRecord, h *handler, at time.Time) {
+	if deadline := expiresAt(rec); !deadline.IsZero() && deadline.Before(at) {
+		at = deadline
+	}
+	a.later(at, func() {
+		current, err := a.buf.In(rec.GetSequence())
+		if err != nil || current.GetFinished() != 0 {
+			return
+		}
+		var refusal error
+		if h == nil {
+			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
+		}
+		a.inflow.take(rec.GetPayloadBytes())
+		a.queue(current, h, refusal, true, true)
+	})
+}
+
+// watchTTL ends a deferred message when its time to live is over.
+func (a *Agent) watchTTL(rec *storagepb.InRecord) {
+	at := expiresAt(rec)
+	if at.IsZero() {
+		return
+	}
+	a.later(at, func() {
+		a.end(&task{a: a, rec: rec}, nil, ack.Failf(ack.TTLExpired, "ttl_expired"))
+	})
+}
+
+// later calls fn at the given time, in order with other timers.
+func (a *Agent) later(at time.Time, fn func()) {
+	i := &item{class: transportpb.Class_CLASS_WORK}
+	i.due = func() {
+		a.outbox.remove(i)
+		a.background(func(context.Context) { fn() })
+	}
+	a.outbox.idle(i, at)
+}
+
+// end records a message's outcome with its reply and what this agent owes for it, in one batch.
+func (a *Agent) end(t *task, reply proto.Message, err error) {
+	rec, finishErr := a.finish(t, reply, err)
+	switch {
+	case errors.Is(finishErr, activity.ErrFinished), errors.Is(finishErr, activity.ErrUnknown):
+		a.log.Warn("a message has its outcome already; another one is dropped", "ref", a.inRef(t.seq()), "error", err)
+	case finishErr != nil:
+		a.failure("record the outcome of a message", finishErr)
+	default:
+		a.pay(rec)
+	}
+}
+
+func (a *Agent) finish(t *task, reply proto.Message, err error) (*storagepb.InRecord, error) {
+	var body *storagepb.Body
+	if err == nil && t.h != nil {
+		body, err = a.encodeReply(t, reply)
+	}
+	o := &storagepb.Outcome{Stage: commonpb.AckStage_FULFILLED, At: timestamppb.Now()}
+	if err != nil {
+		body = nil
+		stage, code := outcomeOf(err)
+		o.Stage, o.Code, o.Note = commonpb.AckStage(stage), commonpb.ErrorCode(code), note(err)
+	}
+	replyID := ""
+	if body != nil {
+		replyID = a.newID()
+	}
+	return a.buf.FinishIn(a.base, t.seq(), o, body, replyID, a.newID)
+}
+
+// encodeReply encodes a reply in its request's format, and checks its size before the outcome is fixed.
+func (a *Agent) encodeReply(t *task, reply proto.Message) (*storagepb.Body, error) {
+	if t.h.d.Kind() != exchange.KindCall {
+		return nil, nil
+	}
+	if reply == nil || !reply.ProtoReflect().IsValid() {
+		return nil, ack.Failf(ack.InternalError, "the handler of %s returned neither a reply nor an error", t.h.d.Name())
+	}
+	request, err := a.buf.InBody(t.seq())
+	if err != nil {
+		return nil, fmt.Errorf("read the stored message: %w", err)
+	}
+	ct, err := envelope.ParseContentType(request.GetContentType())
+	if err != nil {
+		return nil, err
+	}
+	format, _ := envelope.FormatOf(ct.Media) // the request was decoded by it
+	payload, err := envelope.Encode(reply, format)
+	if err != nil {
+		return nil, ack.Failf(ack.InternalError, "encode the reply: %v", err)
+	}
+	answer := envelope.ContentType{Media: ct.Media}
+	if ct.Method != "" {
+		answer.Method, answer.Message, answer.Kind = ct.Method, t.h.d.ReplyName(), envelope.KindReply
+	}
+	body := &storagepb.Body{ContentType: answer.String(), Payload: payload}
+	probe := a.replyEnvelope(t.rec, body, a.newID())
+	if err := envelope.Validate(probe, a.limits); err != nil {
+		return nil, ack.Failf(ack.CodeOf(err), "the reply of %s cannot be sent: %v", t.h.d.Name(), note(err))
+	}
+	return body, nil
+}
+
+// outcomeOf maps a handler's error to stage and code. What another agent said of a message of ours is this handler's
+// failure, not its own verdict.
+func outcomeOf(err error) (ack.Stage, ack.Code) {
+	var e *ack.Error
+	if errors.As(err, &e) && e.From == "" && (e.Stage == ack.Rejected || e.Stage == ack.Failed) {
+		return e.Stage, e.Code
+	}
+	return ack.Failed, ack.InternalError
+}
+
+// note is the text of an outcome.
+func note(err error) string {
+	text := err.Error()
+	var e *ack.Error
+	if errors.As(err, &e) && e.From == "" && error(e) == err {
+		text = e.Note
+	}
+	if len(text) > maxNote {
+		text = text[:maxNote]
+		for !utf8.ValidString(text) && len(text) > 0 {
+			text = text[:len(text)-1]
+		}
+	}
+	return text
+}

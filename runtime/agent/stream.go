@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+)
+
+const (
+	// pingEvery and silenceLimit find a connection that is dead without saying so.
+	pingEvery    = 15 * time.Second
+	silenceLimit = 45 * time.Second
+	// openTimeout bounds the time from opening a stream to the router's welcome.
+	openTimeout = 10 * time.Second
+)
+
+// stream is a session over sw4rm.transport.v1.
+type stream struct {
+	s       grpc.BidiStreamingClient[transportpb.ConnectRequest, transportpb.ConnectResponse]
+	cancel  context.CancelFunc
+	queue   *frameQueue
+	welcome *transportpb.Welcome
+	early   []*transportpb.RouterFrame // what came in one batch with the welcome
+	events  events
+	heard   atomic.Int64 // unix nanoseconds of the last frame from the router
+}
+
+// goodbyeError is the router's reason to end a stream.
+type goodbyeError struct {
+	reason transportpb.Goodbye_Reason
+	note   string
+}
+
+func (e *goodbyeError) Error() string {
+	return fmt.Sprintf("the router ended the stream: %s %s", e.reason, e.note)
+}
+
+// openStream says hello and waits for the router's welcome.
+func openStream(ctx context.Context, conn grpc.ClientConnInterface, hello *transportpb.Hello, ev events) (*stream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	timeout := time.AfterFunc(openTimeout, cancel)
+	defer timeout.Stop()
+	c, err := transportpb.NewTransportServiceClient(conn).Connect(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("open the stream: %w", err)
+	}
+	s := &stream{s: c, cancel: cancel, queue: newFrameQueue(), events: ev}
+	if err := s.greet(hello); err != nil {
+		cancel()
+		return nil, err
+	}
+	s.heard.Store(time.Now().UnixNano())
+	return s, nil
+}
+
+func (s *stream) greet(hello *transportpb.Hello) error {
+	frame := &transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Hello{Hello: hello}}
+	if err := s.s.Send(&transportpb.ConnectRequest{Frames: []*transportpb.AgentFrame{frame}}); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	for {
+		res, err := s.s.Recv()
+		if err != nil {
+			return fmt.Errorf("wait for the router's welcome: %w", err)
+		}
+		for i, f := range res.GetFrames() {
+			switch f := f.GetFrame().(type) {
+			case *transportpb.RouterFrame_Welcome:
+				s.welcome, s.early = f.Welcome, res.GetFrames()[i+1:]
+				return nil
+			case *transportpb.RouterFrame_Goodbye:
+				return &goodbyeError{f.Goodbye.GetReason(), f.Goodbye.GetNote()}
+			}
+		}
+	}
+}
+
+func (s *stream) submit(m *transportpb.Submit) {
+	s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Submit{Submit: m}})
+}
+
+func (s *stream) withdraw(m *transportpb.Withdraw) {
+	s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Withdraw{Withdraw: m}})
+}
+
+func (s *stream) ackDelivery(m *transportpb.DeliveryAck) {
+	s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_DeliveryAck{DeliveryAck: m}})
+}
+
+func (s *stream) credit(class transportpb.Class, messages uint32, bytes uint64) {
+	s.queue.grant(class, messages, bytes)
+}
+
+func (s *stream) drain() {
+	s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Drain{Drain: &transportpb.Drain{}}})
+}
+
+func (s *stream) asks() bool { return true }
+
+func (s *stream) routerID() string { return s.welcome.GetRouterStoreId() }
+
+func (s *stream) run(ctx context.Context) error {
+	defer s.cancel()
+	received := make(chan error, 1)
+	go func() { received <- s.receive() }()
+	err := s.send(ctx, received)
+	s.cancel()
+	if ended := <-received; ended != nil && err == nil {
+		err = ended
+	}
+	return err
+}
+
+// send writes batches until the receiving side has ended, ctx ends, or the router falls silent.
+func (s *stream) send(ctx context.Context, received chan error) error {
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	var pings uint64
+	for {
+		select {
+		case err := <-received:
+			received <- nil
+			return err
+		case <-ctx.Done():
+			return s.flush()
+		case <-ping.C:
+			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > silenceLimit {
+				return fmt.Errorf("the router has been silent for %v", silent.Round(time.Second))
+			}
+			pings++
+			s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Ping{Ping: &transportpb.Ping{N: pings}}})
+		case <-s.queue.ready:
+			if err := s.flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *stream) flush() error {
+	for {
+		batch, more := s.queue.take()
+		if len(batch) == 0 {
+			return nil
+		}
+		if err := s.s.Send(&transportpb.ConnectRequest{Frames: batch}); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil // the receiving side knows why
+			}
+			return fmt.Errorf("send to the router: %w", err)
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (s *stream) receive() error {
+	if err := s.dispatch(s.early); err != nil {
+		return err
+	}
+	for {
+		res, err := s.s.Recv()
+		if errors.Is(err, io.EOF) {
+			return errors.New("the router closed the stream")
+		}
+		if err != nil {
+			return fmt.Errorf("receive from the router: %w", err)
+		}
+		s.heard.Store(time.Now().UnixNano())
+		if err := s.dispatch(res.GetFrames()); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *stream) dispatch(frames []*transportpb.RouterFrame) error {
+	for _, f := range frames {
+		switch f := f.GetFrame().(type) {
+		case *transportpb.RouterFrame_Answer:
+			s.events.answered(f.Answer)
+		case *transportpb.RouterFrame_WithdrawAnswer:
+			s.events.withdrawn(f.WithdrawAnswer)
+		case *transportpb.RouterFrame_Delivery:
+			s.events.delivered(f.Delivery)
+		case *transportpb.RouterFrame_AckAnswer:
+			s.events.custody(f.AckAnswer)
+		case *transportpb.RouterFrame_Goodbye:
+			return &goodbyeError{f.Goodbye.GetReason(), f.Goodbye.GetNote()}
+		}
+	}
+	return nil
+}

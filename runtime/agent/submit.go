@@ -1,0 +1,401 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+const (
+	// A sender asks first when the acknowledgement timeout has passed, then at these intervals.
+	askFirst = 30 * time.Second
+	askLast  = 10 * time.Minute
+	// A refused submission is repeated at these intervals.
+	refusedFirst = 200 * time.Millisecond
+	refusedLast  = 30 * time.Second
+	// withdrawPatience is how long the router may take to give a message back.
+	withdrawPatience = 5 * time.Second
+)
+
+// Notes of operations that end at their deadline.
+const (
+	noteNeverDelivered = "never_delivered"
+	noteOutcomeUnknown = "outcome_unknown"
+	noteLostState      = "receiver_lost_state"
+)
+
+// handle returns the operation of a record, and makes an active one move. body is its payload if it is at hand.
+func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *storagepb.Body) *operation {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if o := a.ops[rec.GetSequence()]; o != nil {
+		if o.d == nil {
+			o.d = d
+		}
+		return o
+	}
+	if current, err := a.buf.Out(rec.GetSequence()); err == nil {
+		rec = current // it may have ended since the caller read it
+	}
+	o := &operation{a: a, seq: rec.GetSequence(), d: d, rec: rec, body: body, changed: make(chan struct{})}
+	if done(rec) {
+		return o
+	}
+	o.item = &item{
+		class: transportpb.Class_CLASS_WORK,
+		order: o.seq,
+		build: o.build,
+		answered: func(ans *transportpb.Answer) {
+			o.do(func() { o.answered(ans) })
+		},
+		due: func() { o.do(o.due) },
+	}
+	a.ops[o.seq] = o
+	if pending(rec) {
+		a.outbox.add(o.item)
+	} else {
+		a.outbox.idle(o.item, time.Time{})
+	}
+	o.schedule()
+	return o
+}
+
+// pending tells whether the current attempt has still to be handed to the router.
+func pending(rec *storagepb.OutRecord) bool {
+	at := lastAttempt(rec)
+	return rec.GetOutcome() == nil && at.GetAcceptedAt() == nil && !ack.Stage(at.GetStage()).Terminal()
+}
+
+// do runs fn in order with everything else that happens to the operation.
+func (o *operation) do(fn func()) {
+	o.a.work.do("out/"+strconv.FormatUint(o.seq, 10), fn)
+}
+
+// build makes the submission of the current attempt, nil when there is none to make.
+func (o *operation) build(s session) *transportpb.Submit {
+	rec, _ := o.current()
+	at := lastAttempt(rec)
+	now := time.Now()
+	if done(rec) || (ack.Stage(at.GetStage()).Terminal() && rec.GetOutcome() == nil) {
+		return nil
+	}
+	if !s.asks() {
+		if to, err := address.Parse(rec.GetTo()); err == nil && to.Kind() == address.KindCapability {
+			o.do(func() {
+				o.finish(ack.Rejected, ack.NoRoute, "this router broadcasts, so every agent with the capability would run it. Fix: address an agent")
+			})
+			return nil
+		}
+	}
+	o.mu.Lock()
+	body := o.body
+	o.mu.Unlock()
+	if body == nil {
+		var err error
+		if body, err = o.a.buf.OutBody(o.seq); err != nil {
+			o.a.log.Error("cannot read a stored message", "ref", o.Ref(), "error", err)
+			o.do(func() {
+				o.finish(ack.Failed, ack.InternalError, fmt.Sprintf("the stored message cannot be read: %v", err))
+			})
+			return nil
+		}
+	}
+	return &transportpb.Submit{
+		To:             rec.GetTo(),
+		Envelope:       o.a.envelope(rec, at, body, now),
+		DeadlineLeftMs: max(1, time.Until(rec.GetDeadline().AsTime()).Milliseconds()),
+		LowestOpen:     o.a.buf.LowestOpenOut(),
+	}
+}
+
+// answered takes the router's answer to a submission of the current attempt.
+func (o *operation) answered(ans *transportpb.Answer) {
+	rec, _ := o.current()
+	if done(rec) {
+		return
+	}
+	o.mu.Lock()
+	o.body = nil
+	if ans.GetState() != transportpb.Answer_STATE_REFUSED {
+		o.pace.refused, o.pace.obstacle = 0, nil
+	}
+	o.mu.Unlock()
+	at := lastAttempt(rec)
+	switch ans.GetState() {
+	case transportpb.Answer_STATE_REFUSED:
+		o.refused(ans)
+	case transportpb.Answer_STATE_LOST:
+		o.change(o.a.buf.FailAttemptOut(o.a.base, o.seq, at.GetMessageId(),
+			&ack.Error{Stage: ack.Failed, Code: ack.AgentUnavailable, Note: noteLostState}))
+	case transportpb.Answer_STATE_DONE:
+		o.accepted(at)
+		o.askAgain()
+		o.change(o.a.buf.AckOut(o.a.base, ack.Ack{
+			ForMessageID: at.GetMessageId(), Stage: ack.Stage(ans.GetStage()), Code: ack.Code(ans.GetCode()), Note: ans.GetNote(),
+		}, reservedID))
+	default:
+		o.accepted(at)
+		o.askAgain()
+		o.schedule()
+	}
+}
+
+func (o *operation) accepted(at *storagepb.Attempt) {
+	if at.GetAcceptedAt() != nil {
+		return
+	}
+	if _, err := o.a.buf.AcceptedOut(o.seq, at.GetMessageId()); err != nil {
+		o.a.failure("note that a message was accepted", err)
+		return
+	}
+	o.refresh()
+}
+
+// refused repeats what the router may take later, and ends what it never will.
+func (o *operation) refused(ans *transportpb.Answer) {
+	code := ack.Code(ans.GetCode())
+	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: reservedID}
+	if !again(code) {
+		o.finish(ack.Rejected, code, ans.GetNote())
+		return
+	}
+	o.mu.Lock()
+	wait := time.Duration(ans.GetRetryAfterMs()) * time.Millisecond
+	if wait <= 0 {
+		wait = doubled(refusedFirst, o.pace.refused, refusedLast)
+	}
+	o.pace.refused++
+	o.pace.obstacle = err
+	o.pace.again = time.Now().Add(wait/2 + rand.N(wait/2+1))
+	o.mu.Unlock()
+	o.schedule()
+}
+
+// askAgain sets when the sender asks next what became of the attempt.
+func (o *operation) askAgain() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wait := time.Duration(o.rec.GetAckTimeoutNs())
+	if o.pace.asked > 0 || ack.Stage(lastAttempt(o.rec).GetStage()) >= ack.Received {
+		wait = max(wait, doubled(askFirst, max(0, o.pace.asked-1), askLast))
+	}
+	o.pace.asked++
+	o.pace.again = time.Now().Add(wait)
+}
+
+func doubled(first time.Duration, n int, last time.Duration) time.Duration {
+	return min(last, first<<min(n, 20))
+}
+
+// change takes over what an event did to the record.
+func (o *operation) change(ch activity.OutChange, err error) {
+	if err != nil {
+		if !errors.Is(err, activity.ErrUnknown) {
+			o.a.failure("record what became of a message", err)
+		}
+		return
+	}
+	rec := o.refresh()
+	if ch.Retry {
+		o.mu.Lock()
+		o.pace = pace{}
+		o.mu.Unlock()
+	}
+	if done(rec) {
+		o.close()
+	} else {
+		o.schedule()
+	}
+	if ch.Late && !ch.Duplicate {
+		o.a.offerResult(o, true)
+	}
+}
+
+// close takes a finished operation out of the outbox and hands on its result.
+func (o *operation) close() {
+	if o.item != nil {
+		o.a.outbox.remove(o.item)
+	}
+	o.a.mu.Lock()
+	_, first := o.a.ops[o.seq]
+	delete(o.a.ops, o.seq)
+	o.a.mu.Unlock()
+	o.mu.Lock()
+	waited := o.waiters > 0
+	o.body = nil
+	o.mu.Unlock()
+	if first && !waited {
+		o.a.offerResult(o, false)
+	}
+}
+
+func (o *operation) finish(stage ack.Stage, code ack.Code, note string) {
+	rec, _ := o.current()
+	if done(rec) {
+		return
+	}
+	o.change(o.a.buf.FinishOut(o.a.base, o.seq, &storagepb.Outcome{
+		Stage: commonpb.AckStage(stage), Code: commonpb.ErrorCode(code), Note: note,
+		At: timestamppb.Now(), MessageId: lastAttempt(rec).GetMessageId(),
+	}))
+}
+
+// schedule sets the timer to whatever is due next.
+func (o *operation) schedule() {
+	o.mu.Lock()
+	rec, p := o.rec, o.pace
+	o.mu.Unlock()
+	next := rec.GetDeadline().AsTime()
+	if p.withdrawing {
+		next = next.Add(withdrawPatience)
+	}
+	for _, t := range []time.Time{p.again, moment(rec.GetNextAttemptAt()), expiry(rec)} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	o.a.outbox.setTimer(o.item, next)
+}
+
+// expiry is when this agent has to end the message for its time to live: as long as it alone holds it.
+func expiry(rec *storagepb.OutRecord) time.Time {
+	if rec.GetTtlMs() == 0 || !pending(rec) {
+		return time.Time{}
+	}
+	return ttlEnd(rec)
+}
+
+// due does what the time has come for.
+func (o *operation) due() {
+	rec, _ := o.current()
+	if done(rec) {
+		return
+	}
+	o.mu.Lock()
+	p := o.pace
+	o.mu.Unlock()
+	now := time.Now()
+	reached := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	switch {
+	case reached(rec.GetDeadline().AsTime()):
+		o.expire(now)
+		return
+	case reached(expiry(rec)):
+		o.finish(ack.Failed, ack.TTLExpired, "ttl_expired: it was still with its sender")
+		return
+	case reached(moment(rec.GetNextAttemptAt())):
+		o.attempt()
+		return
+	case reached(p.again):
+		o.mu.Lock()
+		o.pace.again = time.Time{}
+		o.mu.Unlock()
+		if s := o.a.outbox.current(); s != nil && !s.asks() && unacknowledged(rec) {
+			o.timedOut()
+			return
+		}
+		o.a.outbox.makeReady(o.item)
+	}
+	o.schedule()
+}
+
+// unacknowledged tells whether the current attempt was accepted, and nothing was heard of it since.
+func unacknowledged(rec *storagepb.OutRecord) bool {
+	at := lastAttempt(rec)
+	return at.GetAcceptedAt() != nil && ack.Stage(at.GetStage()) == ack.None
+}
+
+// timedOut ends an attempt on a router that does not answer questions: another one is made, or the operation ends with
+// its outcome unknown.
+func (o *operation) timedOut() {
+	rec, _ := o.current()
+	if len(rec.GetAttempts()) >= int(rec.GetRetry().GetMaxAttempts()) {
+		o.finish(ack.TimedOut, ack.AckTimeout, noteOutcomeUnknown)
+		return
+	}
+	o.attempt()
+}
+
+// attempt makes the next attempt durable and ready.
+func (o *operation) attempt() {
+	if _, err := o.a.buf.AttemptOut(o.a.base, o.seq, o.a.newID()); err != nil {
+		o.a.failure("record a new attempt", err)
+		return
+	}
+	o.refresh()
+	o.mu.Lock()
+	o.pace = pace{}
+	o.mu.Unlock()
+	o.a.outbox.makeReady(o.item)
+	o.schedule()
+}
+
+// expire ends an operation at its deadline. What the router may still give back is withdrawn first, so that the outcome
+// tells whether the message was certainly never delivered.
+func (o *operation) expire(now time.Time) {
+	rec, _ := o.current()
+	if rec.GetOutcome() != nil { // fulfilled, but the reply never came
+		o.finish(ack.TimedOut, ack.AckTimeout, "reply_missing")
+		return
+	}
+	s := o.a.outbox.current()
+	o.mu.Lock()
+	first := !o.pace.withdrawing
+	o.pace.withdrawing = true
+	o.mu.Unlock()
+	switch {
+	case first && s != nil:
+		n := o.a.outbox.number()
+		o.a.mu.Lock()
+		o.a.withdrawals[n] = o
+		o.a.mu.Unlock()
+		s.withdraw(&transportpb.Withdraw{
+			N: n, To: rec.GetTo(), Token: rec.GetToken(), MessageId: lastAttempt(rec).GetMessageId(),
+		})
+		o.schedule()
+	case first, now.After(rec.GetDeadline().AsTime().Add(withdrawPatience - time.Millisecond)):
+		o.finish(ack.TimedOut, ack.AckTimeout, noteOutcomeUnknown)
+	default:
+		o.schedule()
+	}
+}
+
+// withdrawn takes the router's answer to a withdrawal.
+func (o *operation) withdrawn(state transportpb.WithdrawAnswer_State) {
+	rec, _ := o.current()
+	note := noteOutcomeUnknown
+	if state == transportpb.WithdrawAnswer_STATE_WITHDRAWN && len(rec.GetAttempts()) == 1 {
+		note = noteNeverDelivered
+	}
+	o.finish(ack.TimedOut, ack.AckTimeout, note)
+}
+
+// offerResult gives the result of an operation that nobody waits for to the exchange's reply handler.
+func (a *Agent) offerResult(o *operation, late bool) {
+	rec, _ := o.current()
+	fn := a.reg.replyHandler(rec.GetExchange())
+	if fn == nil {
+		if rec.GetOutcome() != nil && ack.Stage(rec.GetOutcome().GetStage()) != ack.Fulfilled {
+			a.log.Warn("a message ended without success, and nobody waits for it", "ref", o.Ref(), "exchange", rec.GetExchange(),
+				"to", rec.GetTo(), "outcome", outcomeError(rec))
+		}
+		return
+	}
+	if a.phase() != running {
+		return // offered again at the next start
+	}
+	a.background(func(ctx context.Context) { a.deliverResult(ctx, o, fn, late) })
+}

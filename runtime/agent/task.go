@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// task is one run of a handler for a received message.
+type task struct {
+	a    *Agent
+	rec  *storagepb.InRecord
+	h    *handler
+	req  proto.Message
+	lane string
+	// again tells that the message may have been started before, so that the run is counted durably before it begins.
+	again bool
+
+	mu     sync.Mutex
+	waits  int            // calls of this handler that wait now
+	sends  map[string]int // sends so far, by exchange and address
+	placed bool           // it holds a place of the inbound window
+}
+
+type taskKey struct{}
+
+func taskFrom(ctx context.Context) *task {
+	t, _ := ctx.Value(taskKey{}).(*task)
+	return t
+}
+
+func (t *task) seq() uint64 { return t.rec.GetSequence() }
+
+// yield gives the handler's place to others while it waits; with several calls waiting, the first does it.
+func (t *task) yield() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waits++
+	if t.waits == 1 {
+		t.a.inflow.release(t.rec.GetPayloadBytes())
+		t.a.dispatch.yield(t)
+	}
+}
+
+// resume takes a place again when the last call has ended.
+func (t *task) resume() {
+	t.mu.Lock()
+	t.waits--
+	last := t.waits == 0
+	if last {
+		t.a.inflow.take(t.rec.GetPayloadBytes())
+		t.a.dispatch.resume()
+	}
+	t.mu.Unlock()
+}
+
+// deriveKey names the n-th send of an exchange to an address by this message, so that a re-run of the handler finds what
+// the earlier run has sent.
+func (t *task) deriveKey(out *exchange.Outgoing) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sends == nil {
+		t.sends = map[string]int{}
+	}
+	name := out.Exchange.Name() + "\n" + out.To.String()
+	t.sends[name]++
+	key := []byte(t.rec.GetFrom() + "\n" + inKey(t.rec) + "\n" + name + "\n")
+	return binary.AppendUvarint(key, uint64(t.sends[name]))
+}
+
+// inKey is what names a received operation: its token, else the id under which it came first.
+func inKey(rec *storagepb.InRecord) string {
+	if rec.GetToken() != "" {
+		return rec.GetToken()
+	}
+	if len(rec.GetAliases()) > 0 {
+		return rec.GetAliases()[0].GetMessageId()
+	}
+	return ""
+}

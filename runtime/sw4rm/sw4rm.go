@@ -1,0 +1,29 @@
+// Package sw4rm makes agents whose activity buffer is on disk. It is what programs import to get an agent.
+package sw4rm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sw4rm/sw4rm-go/runtime/agent"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
+)
+
+// New opens and locks the activity buffer in cfg.DataDir and returns its agent, ready for registration and Start. Close
+// the agent to give the directory free. Errors about the directory are those of package store: *store.InUseError,
+// *store.DamagedError, *store.VersionError, *store.PermissionError.
+func New(cfg agent.Config) (*agent.Agent, error) {
+	cfg, err := cfg.Complete()
+	if err != nil {
+		return nil, err
+	}
+	s, err := pebble.Open(cfg.DataDir, pebble.Options{Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("agent %s: %w", cfg.ID, err)
+	}
+	a, err := agent.New(cfg, s)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return a, nil
+}
