@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
+)
+
+// The environment that up reads.
+const (
+	envRouter   = "SW4RM_ROUTER_ADDR"
+	envRegistry = "SW4RM_REGISTRY_ADDR"
+	envData     = "SW4RM_UP_DATA"
+	envLease    = "SW4RM_DELIVERY_LEASE_SECONDS"
+	envLogLevel = "SW4RM_LOG_LEVEL"
+)
+
+// minProcs is how many threads run Go code at least: while some wait for the disk, others serve.
+const minProcs = 4
+
+const upHelp = `up runs the router and the registry in one process, over one data directory, until it gets SIGINT or SIGTERM. It
+then ends the agents' streams, finishes what is in flight, and stops.
+
+It listens on addresses of this machine only, for there is no authentication. Port 0 takes a free port. When a service
+works, a line NAME listening on HOST:PORT is printed to standard output; the log goes to standard error.
+
+Environment:
+  SW4RM_ROUTER_ADDR             default of --router
+  SW4RM_REGISTRY_ADDR           default of --registry
+  SW4RM_UP_DATA                 default of --data
+  SW4RM_DELIVERY_LEASE_SECONDS  how long a delivery may stay unacknowledged before it is made again (30)
+  SW4RM_LOG_LEVEL               debug, info, warn or error (info)
+
+`
+
+func newUp(getenv func(string) string) *cobra.Command {
+	var c up.Config
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the services",
+		Long:  upHelp + exitCodes,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if c.Lease, err = lease(getenv(envLease)); err != nil {
+				return usageError{err}
+			}
+			level, err := logLevel(getenv(envLogLevel))
+			if err != nil {
+				return usageError{err}
+			}
+			c.Out = cmd.OutOrStdout()
+			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			if getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < minProcs {
+				runtime.GOMAXPROCS(minProcs)
+			}
+			return up.Run(cmd.Context(), c)
+		},
+	}
+	env := func(name, otherwise string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return otherwise
+	}
+	cmd.Flags().StringVar(&c.Router, "router", env(envRouter, "localhost:50051"), "address of the router")
+	cmd.Flags().StringVar(&c.Registry, "registry", env(envRegistry, "localhost:50052"), "address of the registry")
+	cmd.Flags().StringVar(&c.Data, "data", env(envData, "./sw4rm-data/_up"), "data directory; it is made if it is not there")
+	return cmd
+}
+
+// lease reads the lease; 0 is the router's own default.
+func lease(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(seconds >= 0.1 && seconds <= 24*60*60) {
+		return 0, fmt.Errorf("%s is %q. Fix: set it to a number of seconds from 0.1 to 86400", envLease, s)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+func logLevel(s string) (slog.Level, error) {
+	var level slog.Level
+	if s == "" {
+		return slog.LevelInfo, nil
+	}
+	if err := level.UnmarshalText([]byte(s)); err != nil {
+		return 0, fmt.Errorf("%s is %q. Fix: set it to debug, info, warn or error", envLogLevel, s)
+	}
+	return level, nil
+}

@@ -1,0 +1,150 @@
+// Package up runs the services of one installation in one process.
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
+	"github.com/sw4rm/sw4rm-go/services/registry"
+	"github.com/sw4rm/sw4rm-go/services/router"
+	"github.com/sw4rm/sw4rm-go/services/server"
+)
+
+// Config says where the services listen and where their data lie.
+type Config struct {
+	// Router and Registry are HOST:PORT.
+	Router, Registry string
+	// Data is the data directory.
+	Data string
+	// Lease is the router's; 0 is its default.
+	Lease time.Duration
+	// Out gets a line for each service that listens.
+	Out io.Writer
+	// Logger gets what operators should know.
+	Logger *slog.Logger
+}
+
+// Run serves until ctx ends, which is no error, or something fails.
+func Run(ctx context.Context, c Config) (err error) {
+	// Addresses are tried first: an installation that runs already is then reported as such.
+	listeners, err := listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer listeners.close()
+	db, err := pebble.Open(c.Data, pebble.Options{Profile: pebble.Service, Logger: c.Logger})
+	if err != nil {
+		return fmt.Errorf("open the data: %w", err)
+	}
+	defer func() {
+		if closing := db.Close(); closing != nil && !errors.Is(err, store.ErrFailed) {
+			err = errors.Join(err, fmt.Errorf("close the data: %w", closing))
+		}
+	}()
+	return serve(ctx, c, db, listeners)
+}
+
+type listeners struct{ router, registry net.Listener }
+
+func listen(ctx context.Context, c Config) (listeners, error) {
+	var l listeners
+	var err error
+	if l.router, err = server.Listen(ctx, "--router", c.Router); err != nil {
+		return l, fmt.Errorf("router: %w", err)
+	}
+	if l.registry, err = server.Listen(ctx, "--registry", c.Registry); err != nil {
+		l.close()
+		return l, fmt.Errorf("registry: %w", err)
+	}
+	return l, nil
+}
+
+// close closes what is open. Closing what a server has closed is no harm.
+func (l listeners) close() {
+	for _, l := range []net.Listener{l.router, l.registry} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// serve runs the services over an open store, which it does not close.
+func serve(ctx context.Context, c Config, s store.Store, l listeners) error {
+	// The router asks the registry for capabilities, and the registry tells the router of changes; none come before both
+	// are served.
+	var r *router.Router
+	reg, err := registry.Open(ctx, store.Sub(s, "registry/"), registry.Options{
+		Logger:  c.Logger,
+		Changed: func(agentID string) { r.CapabilitiesChanged(agentID) },
+	})
+	if err != nil {
+		return err
+	}
+	r, err = router.Open(ctx, store.Sub(s, "queue/"), router.Options{Directory: reg, Lease: c.Lease, Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+
+	services := []service{
+		{name: "router", listener: l.router, server: server.New(server.Config{Register: r.Register, Drain: r.Drain})},
+		{name: "registry", listener: l.registry, server: server.New(server.Config{Register: reg.Register})},
+	}
+	ended := make(chan error, len(services))
+	var serving sync.WaitGroup
+	for _, v := range services {
+		serving.Go(func() { ended <- v.server.Serve(v.listener) })
+		if _, err := fmt.Fprintf(c.Out, "%s listening on %s\n", v.name, v.listener.Addr()); err != nil {
+			c.Logger.Warn("standard output cannot be written", "error", err)
+		}
+	}
+	err = wait(ctx, s, ended)
+	c.Logger.Info("stopping", "error", err)
+	stop(services, err)
+	serving.Wait()
+	return err
+}
+
+type service struct {
+	name     string
+	listener net.Listener
+	server   *server.Server
+}
+
+// wait returns when the services should stop: with nil because ctx has ended.
+func wait(ctx context.Context, s store.Store, ended <-chan error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-ended:
+		if err == nil {
+			err = errors.New("a service has stopped")
+		}
+		return err
+	case <-s.Failed():
+		return fmt.Errorf("the data can no longer be written: %w. Fix: look for a full or broken disk, then start again; what was accepted is kept", s.Err())
+	}
+}
+
+// stop ends all services at the same time. After a failure nothing in flight can succeed, and little time is given.
+func stop(services []service, failure error) {
+	grace := server.Grace
+	if failure != nil {
+		grace = time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var stopping sync.WaitGroup
+	for _, v := range services {
+		stopping.Go(func() { v.server.Shutdown(ctx) })
+	}
+	stopping.Wait()
+}
