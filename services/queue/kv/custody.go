@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
@@ -114,9 +115,12 @@ func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID 
 		return false, nil
 	}
 	c := e.begin()
-	note := reasonPermanent
-	if reason != "" {
-		note += ": " + shorten(reason)
+	note := shorten(reason)
+	switch {
+	case note == "":
+		note = reasonPermanent
+	case !strings.HasPrefix(note, reasonPermanent):
+		note = reasonPermanent + ": " + note
 	}
 	err := c.giveUp(r, e.now(), ack.InternalError, note)
 	if err == nil {
