@@ -109,12 +109,10 @@ func HandleReviewer(r exchange.Registrar, h ReviewerHandler) {
 // source-compatible when the schema grows.
 type UnimplementedReviewerHandler struct{}
 
-// Review examines one file and returns its findings.
 func (UnimplementedReviewerHandler) Review(context.Context, *ReviewRequest) (*ReviewResponse, error) {
 	return nil, exchange.Unimplemented(ReviewerExchanges.Review.Name())
 }
 
-// PullRequestOpened tells the reviewer that work is coming.
 func (UnimplementedReviewerHandler) PullRequestOpened(context.Context, *PullRequestOpenedRequest) error {
 	return exchange.Unimplemented(ReviewerExchanges.PullRequestOpened.Name())
 }

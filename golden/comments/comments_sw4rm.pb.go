@@ -198,49 +198,22 @@ func HandleComments(r exchange.Registrar, h CommentsHandler) {
 // source-compatible when the schema grows.
 type UnimplementedCommentsHandler struct{}
 
-// 'go:generate' sh -c "echo rpc"
-// 'go:generate' sh -c "echo rpc, indented"
-// 'nolint:all'
-// 'nolint'
-// 'NoLint'
-// '+build' ignore
-// '+build' ignore
-// '#nosec'
-// 'lint:file-ignore' U1000 nothing
-// 'extern' nothing
-// 'cgo' nothing
 func (UnimplementedCommentsHandler) Directives(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(CommentsExchanges.Directives.Name())
 }
 
-// A block comment
-// with stars, "quotes", `back quotes`, %d and %!s(MISSING),
-// and a backslash \
 func (UnimplementedCommentsHandler) Block(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(CommentsExchanges.Block.Name())
 }
 
-// Lists stay lists:
-//   - one
-//   - two
-//
-// # Heading
-//
-//	code := indented
-//
-// The line after line numbers, exported and external, is prose.
-// line by line
 func (UnimplementedCommentsHandler) Prose(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(CommentsExchanges.Prose.Name())
 }
 
-// Hidden \u202e text, a nul is not possible, a bell \u0007, and a tab	here.
-// A */ and a /* do no harm.
 func (UnimplementedCommentsHandler) Hidden(context.Context, *Request) error {
 	return exchange.Unimplemented(CommentsExchanges.Hidden.Name())
 }
 
-// A comment at the end of the line.
 func (UnimplementedCommentsHandler) Trailing(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(CommentsExchanges.Trailing.Name())
 }

@@ -109,7 +109,6 @@ func (UnimplementedInheritsHandler) Ask(context.Context, *Request) (*Reply, erro
 	return nil, exchange.Unimplemented(InheritsExchanges.Ask.Name())
 }
 
-// Tell has no reply, so the default of reply_timeout does not concern it.
 func (UnimplementedInheritsHandler) Tell(context.Context, *Request) error {
 	return exchange.Unimplemented(InheritsExchanges.Tell.Name())
 }

@@ -127,21 +127,14 @@ func HandleOld(r exchange.Registrar, h OldHandler) {
 // Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 type UnimplementedOldHandler struct{}
 
-// Ask is old too.
-//
-// Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func (UnimplementedOldHandler) Ask(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(OldExchanges.Ask.Name())
 }
 
-// Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func (UnimplementedOldHandler) Silent(context.Context, *Request) error {
 	return exchange.Unimplemented(OldExchanges.Silent.Name())
 }
 
-// Known says what to use.
-//
-// Deprecated: use New.Ask.
 func (UnimplementedOldHandler) Known(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(OldExchanges.Known.Name())
 }
@@ -225,9 +218,6 @@ func (UnimplementedNewHandler) Ask(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(NewExchanges.Ask.Name())
 }
 
-// Before was before Ask.
-//
-// Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func (UnimplementedNewHandler) Before(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(NewExchanges.Before.Name())
 }

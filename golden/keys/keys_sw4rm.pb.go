@@ -115,7 +115,6 @@ func (UnimplementedKeysHandler) Each(context.Context, *Request) error {
 	return exchange.Unimplemented(KeysExchanges.Each.Name())
 }
 
-// Nested sorts by field numbers, whatever the order here.
 func (UnimplementedKeysHandler) Nested(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(KeysExchanges.Nested.Name())
 }

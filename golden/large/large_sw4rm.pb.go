@@ -303,62 +303,50 @@ func HandleService0(r exchange.Registrar, h Service0Handler) {
 // source-compatible when the schema grows.
 type UnimplementedService0Handler struct{}
 
-// Rpc0 tells.
 func (UnimplementedService0Handler) Rpc0(context.Context, *L0) error {
 	return exchange.Unimplemented(Service0Exchanges.Rpc0.Name())
 }
 
-// Rpc1 asks.
 func (UnimplementedService0Handler) Rpc1(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc1.Name())
 }
 
-// Rpc2 asks.
 func (UnimplementedService0Handler) Rpc2(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc2.Name())
 }
 
-// Rpc3 tells.
 func (UnimplementedService0Handler) Rpc3(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service0Exchanges.Rpc3.Name())
 }
 
-// Rpc4 asks.
 func (UnimplementedService0Handler) Rpc4(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc4.Name())
 }
 
-// Rpc5 asks.
 func (UnimplementedService0Handler) Rpc5(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc5.Name())
 }
 
-// Rpc6 tells.
 func (UnimplementedService0Handler) Rpc6(context.Context, *L0) error {
 	return exchange.Unimplemented(Service0Exchanges.Rpc6.Name())
 }
 
-// Rpc7 asks.
 func (UnimplementedService0Handler) Rpc7(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc7.Name())
 }
 
-// Rpc8 asks.
 func (UnimplementedService0Handler) Rpc8(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc8.Name())
 }
 
-// Rpc9 tells.
 func (UnimplementedService0Handler) Rpc9(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service0Exchanges.Rpc9.Name())
 }
 
-// Rpc10 asks.
 func (UnimplementedService0Handler) Rpc10(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc10.Name())
 }
 
-// Rpc11 asks.
 func (UnimplementedService0Handler) Rpc11(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service0Exchanges.Rpc11.Name())
 }
@@ -653,62 +641,50 @@ func HandleService1(r exchange.Registrar, h Service1Handler) {
 // source-compatible when the schema grows.
 type UnimplementedService1Handler struct{}
 
-// Rpc0 tells.
 func (UnimplementedService1Handler) Rpc0(context.Context, *L0) error {
 	return exchange.Unimplemented(Service1Exchanges.Rpc0.Name())
 }
 
-// Rpc1 asks.
 func (UnimplementedService1Handler) Rpc1(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc1.Name())
 }
 
-// Rpc2 asks.
 func (UnimplementedService1Handler) Rpc2(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc2.Name())
 }
 
-// Rpc3 tells.
 func (UnimplementedService1Handler) Rpc3(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service1Exchanges.Rpc3.Name())
 }
 
-// Rpc4 asks.
 func (UnimplementedService1Handler) Rpc4(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc4.Name())
 }
 
-// Rpc5 asks.
 func (UnimplementedService1Handler) Rpc5(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc5.Name())
 }
 
-// Rpc6 tells.
 func (UnimplementedService1Handler) Rpc6(context.Context, *L0) error {
 	return exchange.Unimplemented(Service1Exchanges.Rpc6.Name())
 }
 
-// Rpc7 asks.
 func (UnimplementedService1Handler) Rpc7(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc7.Name())
 }
 
-// Rpc8 asks.
 func (UnimplementedService1Handler) Rpc8(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc8.Name())
 }
 
-// Rpc9 tells.
 func (UnimplementedService1Handler) Rpc9(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service1Exchanges.Rpc9.Name())
 }
 
-// Rpc10 asks.
 func (UnimplementedService1Handler) Rpc10(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc10.Name())
 }
 
-// Rpc11 asks.
 func (UnimplementedService1Handler) Rpc11(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service1Exchanges.Rpc11.Name())
 }
@@ -1003,62 +979,50 @@ func HandleService2(r exchange.Registrar, h Service2Handler) {
 // source-compatible when the schema grows.
 type UnimplementedService2Handler struct{}
 
-// Rpc0 tells.
 func (UnimplementedService2Handler) Rpc0(context.Context, *L0) error {
 	return exchange.Unimplemented(Service2Exchanges.Rpc0.Name())
 }
 
-// Rpc1 asks.
 func (UnimplementedService2Handler) Rpc1(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc1.Name())
 }
 
-// Rpc2 asks.
 func (UnimplementedService2Handler) Rpc2(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc2.Name())
 }
 
-// Rpc3 tells.
 func (UnimplementedService2Handler) Rpc3(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service2Exchanges.Rpc3.Name())
 }
 
-// Rpc4 asks.
 func (UnimplementedService2Handler) Rpc4(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc4.Name())
 }
 
-// Rpc5 asks.
 func (UnimplementedService2Handler) Rpc5(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc5.Name())
 }
 
-// Rpc6 tells.
 func (UnimplementedService2Handler) Rpc6(context.Context, *L0) error {
 	return exchange.Unimplemented(Service2Exchanges.Rpc6.Name())
 }
 
-// Rpc7 asks.
 func (UnimplementedService2Handler) Rpc7(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc7.Name())
 }
 
-// Rpc8 asks.
 func (UnimplementedService2Handler) Rpc8(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc8.Name())
 }
 
-// Rpc9 tells.
 func (UnimplementedService2Handler) Rpc9(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service2Exchanges.Rpc9.Name())
 }
 
-// Rpc10 asks.
 func (UnimplementedService2Handler) Rpc10(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc10.Name())
 }
 
-// Rpc11 asks.
 func (UnimplementedService2Handler) Rpc11(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service2Exchanges.Rpc11.Name())
 }
@@ -1353,62 +1317,50 @@ func HandleService3(r exchange.Registrar, h Service3Handler) {
 // source-compatible when the schema grows.
 type UnimplementedService3Handler struct{}
 
-// Rpc0 tells.
 func (UnimplementedService3Handler) Rpc0(context.Context, *L0) error {
 	return exchange.Unimplemented(Service3Exchanges.Rpc0.Name())
 }
 
-// Rpc1 asks.
 func (UnimplementedService3Handler) Rpc1(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc1.Name())
 }
 
-// Rpc2 asks.
 func (UnimplementedService3Handler) Rpc2(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc2.Name())
 }
 
-// Rpc3 tells.
 func (UnimplementedService3Handler) Rpc3(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service3Exchanges.Rpc3.Name())
 }
 
-// Rpc4 asks.
 func (UnimplementedService3Handler) Rpc4(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc4.Name())
 }
 
-// Rpc5 asks.
 func (UnimplementedService3Handler) Rpc5(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc5.Name())
 }
 
-// Rpc6 tells.
 func (UnimplementedService3Handler) Rpc6(context.Context, *L0) error {
 	return exchange.Unimplemented(Service3Exchanges.Rpc6.Name())
 }
 
-// Rpc7 asks.
 func (UnimplementedService3Handler) Rpc7(context.Context, *L0_L1) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc7.Name())
 }
 
-// Rpc8 asks.
 func (UnimplementedService3Handler) Rpc8(context.Context, *L0_L1_L2) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc8.Name())
 }
 
-// Rpc9 tells.
 func (UnimplementedService3Handler) Rpc9(context.Context, *L0_L1_L2_L3) error {
 	return exchange.Unimplemented(Service3Exchanges.Rpc9.Name())
 }
 
-// Rpc10 asks.
 func (UnimplementedService3Handler) Rpc10(context.Context, *L0_L1_L2_L3_L4) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc10.Name())
 }
 
-// Rpc11 asks.
 func (UnimplementedService3Handler) Rpc11(context.Context, *L0_L1_L2_L3_L4_L5) (*L0, error) {
 	return nil, exchange.Unimplemented(Service3Exchanges.Rpc11.Name())
 }

@@ -141,7 +141,6 @@ func (UnimplementedNestedHandler) Imported(context.Context, *otherpb.Message) (*
 	return nil, exchange.Unimplemented(NestedExchanges.Imported.Name())
 }
 
-// Public comes through an import that another file makes public.
 func (UnimplementedNestedHandler) Public(context.Context, *leaf.Leaf) (*Outer, error) {
 	return nil, exchange.Unimplemented(NestedExchanges.Public.Name())
 }

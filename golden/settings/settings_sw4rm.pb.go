@@ -175,17 +175,14 @@ func HandleEverything(r exchange.Registrar, h EverythingHandler) {
 // source-compatible when the schema grows.
 type UnimplementedEverythingHandler struct{}
 
-// Call has each option of an exchange with a reply.
 func (UnimplementedEverythingHandler) Call(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(EverythingExchanges.Call.Name())
 }
 
-// Pieces are one option.
 func (UnimplementedEverythingHandler) Pieces(context.Context, *Request) error {
 	return exchange.Unimplemented(EverythingExchanges.Pieces.Name())
 }
 
-// Zeros are not the same as nothing.
 func (UnimplementedEverythingHandler) Zeros(context.Context, *Request) (*Reply, error) {
 	return nil, exchange.Unimplemented(EverythingExchanges.Zeros.Name())
 }

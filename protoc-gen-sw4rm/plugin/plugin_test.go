@@ -217,6 +217,36 @@ func TestWithoutSourceInfo(t *testing.T) {
 acme.proto: acme.v1.Acme.Ask: deadline of acme.v1.Acme.Ask is 0. Fix: write at least {nanos: 1000000}, or leave it out`, plugintest.Run(t, req).GetError())
 }
 
+// TestInnermostLocations keeps of each option what some compilers record: the option, and its innermost fields.
+func TestInnermostLocations(t *testing.T) {
+	t.Parallel()
+	req := request(t, "", header+`service Acme {
+  rpc Ask(Req) returns (Res) {
+    option (sw4rm.options.v1.exchange) = {
+      retry: {
+        initial_backoff: {seconds: 2}
+        max_backoff: {seconds: 1}
+      }
+      idempotency: {fields: {path: ["id", "di"]}}
+    };
+  }
+}`)
+	for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+		if f.GetName() != "acme.proto" {
+			continue
+		}
+		all := slices.Clone(f.SourceCodeInfo.GetLocation())
+		f.SourceCodeInfo.Location = slices.DeleteFunc(slices.Clone(all), func(l *descriptorpb.SourceCodeInfo_Location) bool {
+			at := slices.Index(l.GetPath(), 8355)
+			return at >= 0 && at < len(l.GetPath())-1 && slices.ContainsFunc(all, func(m *descriptorpb.SourceCodeInfo_Location) bool {
+				return len(m.GetPath()) > len(l.GetPath()) && slices.Equal(m.GetPath()[:len(l.GetPath())], l.GetPath())
+			})
+		})
+	}
+	require.Equal(t, `acme.proto:13:23: initial_backoff 2s of acme.v1.Acme.Ask is longer than max_backoff 1s. Fix: set both, max_backoff to no less than initial_backoff
+acme.proto:15:43: idempotency field "di" is not a field of acme.v1.Req, the request of acme.v1.Acme.Ask. Fix: did you mean "id"?`, plugintest.Run(t, req).GetError())
+}
+
 // TestSourceRetention takes the options out of the descriptors that a compiler strips, but leaves them in the others.
 func TestSourceRetention(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -30,8 +31,8 @@ type source struct {
 	desc *descriptorpb.FileDescriptorProto
 	// raw has the encoded options by the path of the element that carries them.
 	raw map[string]rawOption
-	// places are the spans of the source by path; nil before the first look-up.
-	places map[string][]int32
+	// places are where things stand by path; nil before the first look-up.
+	places map[string]place
 	// reached are the file and all that it imports; nil before the first look-up.
 	reached map[string]bool
 }
@@ -217,19 +218,45 @@ func (p path) key() string {
 func (s *source) at(p path, least int, element string) Position {
 	pos := Position{File: s.desc.GetName(), Element: element}
 	if s.places == nil {
-		s.places = make(map[string][]int32)
-		for _, l := range s.desc.GetSourceCodeInfo().GetLocation() {
-			key := path(l.GetPath()).key()
-			if _, ok := s.places[key]; !ok {
-				s.places[key] = l.GetSpan()
-			}
-		}
+		s.locate()
 	}
 	for n := len(p); n >= least && n > 0; n-- {
-		if span := s.places[p[:n].key()]; len(span) >= 2 {
-			pos.Line, pos.Column = int(span[0])+1, int(span[1])+1
+		if at, ok := s.places[p[:n].key()]; ok {
+			pos.Line, pos.Column = at.line, at.column
 			break
 		}
 	}
 	return pos
+}
+
+// place counts lines and columns from 1.
+type place struct{ line, column int }
+
+// locate collects the places. Of an option, some compilers record the innermost fields only; the fields around them then
+// begin where the first of these does.
+func (s *source) locate() {
+	s.places = make(map[string]place)
+	around := make(map[string]place)
+	for _, l := range s.desc.GetSourceCodeInfo().GetLocation() {
+		span, p := l.GetSpan(), path(l.GetPath())
+		if len(span) < 2 {
+			continue
+		}
+		at := place{int(span[0]) + 1, int(span[1]) + 1}
+		if _, ok := s.places[p.key()]; !ok {
+			s.places[p.key()] = at
+		}
+		option := slices.Index(p, optionNumber)
+		for n := len(p) - 1; option >= 0 && n > option+1; n-- {
+			key := p[:n].key()
+			if first, ok := around[key]; !ok || at.line < first.line || at.line == first.line && at.column < first.column {
+				around[key] = at
+			}
+		}
+	}
+	for key, at := range around {
+		if _, ok := s.places[key]; !ok {
+			s.places[key] = at
+		}
+	}
 }

@@ -143,7 +143,6 @@ func (g generator) handler() {
 			results = []jen.Code{jen.Nil(), refusal}
 		}
 		g.out.Line()
-		g.out.Add(g.methodDoc(e))
 		g.out.Func().Params(jen.Id(s.Go.Unimplemented)).Id(e.Proto.GoName).
 			Params(jen.Qual(contextPath, "Context"), pointer(e.Request)).
 			Add(g.callerResults(e)).
