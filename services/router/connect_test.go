@@ -393,3 +393,53 @@ func TestTheStreamsOfAnAgentAreBounded(t *testing.T) {
 	_, err = stream.Recv()
 	require.Equal(t, codes.ResourceExhausted, status.Code(err))
 }
+
+func TestLargeEnvelopesFitWhatClientsReceive(t *testing.T) {
+	w := newWorld(t, Options{})
+	big := func(id string) *commonpb.Envelope {
+		return withPayload(envelopeOf(id, "a"), strings.Repeat("x", 4<<20-65<<10))
+	}
+	for _, id := range ids("m", 3) {
+		require.Equal(t, "new", w.reason(big(id), MetadataTo, "agent:b"))
+		require.Equal(t, "new", w.reason(envelopeOf("small-"+id, "a"), MetadataTo, "agent:b"))
+		require.Equal(t, "new", w.reason(big("c"+id), MetadataTo, "agent:c"))
+	}
+	b := w.connect(hello("b", "sb", 1))
+	for range 6 {
+		require.True(t, b.ack(wait(t, b.deliveries[work]), 0))
+	}
+	c := w.incoming("c")
+	for range 3 {
+		require.True(t, w.acknowledge("c", c.next(), 0))
+	}
+}
+
+func TestManyMessagesThroughSmallCredit(t *testing.T) {
+	w := newWorld(t, Options{})
+	h := hello("b", "sb", 1)
+	h.Credit[0].Messages = 10
+	a, b := w.connect(hello("a", "sa", 1)), w.connect(h)
+	const n = 3000
+	sent := make(chan error, 1)
+	go func() {
+		for _, id := range ids("m", n) {
+			if err := a.stream.Send(&transportpb.ConnectRequest{Frames: []*transportpb.AgentFrame{a.submitFrame("agent:b", envelopeOf(id, "a"))}}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	seen := map[string]bool{}
+	for range n {
+		d := wait(t, b.deliveries[work])
+		seen[d.GetEnvelope().GetMessageId()] = true
+		require.True(t, b.ack(d, 0))
+		b.give(work, 1)
+	}
+	require.NoError(t, <-sent)
+	require.Len(t, seen, n)
+	for range n {
+		require.Equal(t, transportpb.Answer_STATE_NEW, wait(t, a.answers).GetState())
+	}
+}

@@ -131,7 +131,7 @@ func TestBareWorkGoesToTheOnlyAgentThatCouldTakeIt(t *testing.T) {
 	require.Equal(t, "!no_route", to("a"))
 	one := w.connect(hello("one", "s1", 1, "cap.1"))
 	require.Equal(t, "capability:cap.1", to("a"))
-	require.Equal(t, "!no_route", to2(t, one), "nobody sends to itself")
+	require.Equal(t, "!no_route", ownBareWork(t, one), "nobody sends to itself")
 	one.close()
 	two := w.connect(hello("two", "s2", 1, "cap.1", "cap.2"))
 	// The first agent's stream may still be ending.
@@ -144,8 +144,8 @@ func TestBareWorkGoesToTheOnlyAgentThatCouldTakeIt(t *testing.T) {
 	require.Equal(t, "capability:cap.c", to("a"))
 }
 
-// to2 submits bare work of the peer's own and returns the refusal.
-func to2(t *testing.T, p *peer) string {
+// ownBareWork submits work of the agent one without a recipient and returns the refusal.
+func ownBareWork(t *testing.T, p *peer) string {
 	t.Helper()
 	a := p.submit("", envelopeOf("own", "one"))
 	require.Equal(t, transportpb.Answer_STATE_REFUSED, a.GetState())

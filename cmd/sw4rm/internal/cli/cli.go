@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/server"
 )
@@ -101,22 +102,20 @@ func line(err error) string {
 
 func exitCode(err error) int {
 	var (
-		usage      usageError
-		address    *server.AddressError
-		inUse      *store.InUseError
-		version    *store.VersionError
-		permission *store.PermissionError
-		damaged    *store.DamagedError
+		usage   usageError
+		address *server.AddressError
+		damaged *store.DamagedError
+		data    *up.DataError
 	)
 	switch {
 	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.As(err, &address):
 		return ExitAddress
-	case errors.As(err, &inUse), errors.As(err, &version), errors.As(err, &permission):
-		return ExitData
 	case errors.As(err, &damaged):
 		return ExitDamaged
+	case errors.As(err, &data):
+		return ExitData
 	case errors.Is(err, store.ErrFailed):
 		return ExitFailed
 	default:

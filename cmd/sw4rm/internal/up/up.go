@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,24 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// DataError says that the data directory cannot be used.
+type DataError struct {
+	Dir string
+	Err error
+}
+
+// Error implements error.
+func (e *DataError) Error() string {
+	text := e.Err.Error()
+	if strings.Contains(text, "Fix: ") {
+		return text
+	}
+	return fmt.Sprintf("data directory %s cannot be opened: %s. Fix: use --data with a directory that you can write", e.Dir, text)
+}
+
+// Unwrap returns the cause.
+func (e *DataError) Unwrap() error { return e.Err }
+
 // Run serves until ctx ends, which is no error, or something fails.
 func Run(ctx context.Context, c Config) (err error) {
 	// Addresses are tried first: an installation that runs already is then reported as such.
@@ -42,11 +61,12 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer listeners.close()
 	db, err := pebble.Open(c.Data, pebble.Options{Profile: pebble.Service, Logger: c.Logger})
 	if err != nil {
-		return fmt.Errorf("open the data: %w", err)
+		return &DataError{Dir: c.Data, Err: err}
 	}
 	defer func() {
-		if closing := db.Close(); closing != nil && !errors.Is(err, store.ErrFailed) {
-			err = errors.Join(err, fmt.Errorf("close the data: %w", closing))
+		// After a failure there is nothing left to close properly.
+		if closing := db.Close(); closing != nil && err == nil {
+			err = fmt.Errorf("close the data: %w", closing)
 		}
 	}()
 	return serve(ctx, c, db, listeners)
