@@ -40,7 +40,7 @@ func (c *checker) exchange(s *source, m *protogen.Method, at path, l layer) *Exc
 		ReplyTimeout:   l.replyTimeout.pointer(),
 		Deadline:       l.deadline.pointer(),
 		TTL:            l.ttl.pointer(),
-		HandlerTimeout: l.hmax.pointer(),
+		HandlerTimeout: l.handlerTimeout.pointer(),
 		MaxAttempts:    l.attempts.pointer(),
 		InitialBackoff: l.initial.pointer(),
 		MaxBackoff:     l.largest.pointer(),

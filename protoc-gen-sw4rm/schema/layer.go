@@ -48,15 +48,15 @@ func (v value[T]) origin() string {
 
 // layer has the settings of a file, a service or an RPC. Those that are wrong are reported and left out.
 type layer struct {
-	kind                                          value[optionspb.ExchangeOptions_Type]
-	order                                         value[optionspb.ExchangeOptions_Order]
-	ackTimeout, replyTimeout, deadline, ttl, hmax value[time.Duration]
-	attempts                                      value[int]
-	initial, largest                              value[time.Duration]
-	multiplier                                    value[float64]
-	codes                                         value[[]ack.Code]
-	idempotency                                   value[idempotency]
-	skip                                          bool
+	kind                                                    value[optionspb.ExchangeOptions_Type]
+	order                                                   value[optionspb.ExchangeOptions_Order]
+	ackTimeout, replyTimeout, deadline, ttl, handlerTimeout value[time.Duration]
+	attempts                                                value[int]
+	initial, largest                                        value[time.Duration]
+	multiplier                                              value[float64]
+	codes                                                   value[[]ack.Code]
+	idempotency                                             value[idempotency]
+	skip                                                    bool
 }
 
 // idempotency is what makes two calls the same operation: each call, the whole payload, or paths.
@@ -70,20 +70,20 @@ type idempotency struct {
 // over returns the settings of l, with those of below where l has none.
 func (l layer) over(below layer) layer {
 	return layer{
-		kind:         l.kind.or(below.kind),
-		order:        l.order.or(below.order),
-		ackTimeout:   l.ackTimeout.or(below.ackTimeout),
-		replyTimeout: l.replyTimeout.or(below.replyTimeout),
-		deadline:     l.deadline.or(below.deadline),
-		ttl:          l.ttl.or(below.ttl),
-		hmax:         l.hmax.or(below.hmax),
-		attempts:     l.attempts.or(below.attempts),
-		initial:      l.initial.or(below.initial),
-		largest:      l.largest.or(below.largest),
-		multiplier:   l.multiplier.or(below.multiplier),
-		codes:        l.codes.or(below.codes),
-		idempotency:  l.idempotency.or(below.idempotency),
-		skip:         l.skip,
+		kind:           l.kind.or(below.kind),
+		order:          l.order.or(below.order),
+		ackTimeout:     l.ackTimeout.or(below.ackTimeout),
+		replyTimeout:   l.replyTimeout.or(below.replyTimeout),
+		deadline:       l.deadline.or(below.deadline),
+		ttl:            l.ttl.or(below.ttl),
+		handlerTimeout: l.handlerTimeout.or(below.handlerTimeout),
+		attempts:       l.attempts.or(below.attempts),
+		initial:        l.initial.or(below.initial),
+		largest:        l.largest.or(below.largest),
+		multiplier:     l.multiplier.or(below.multiplier),
+		codes:          l.codes.or(below.codes),
+		idempotency:    l.idempotency.or(below.idempotency),
+		skip:           l.skip,
 	}
 }
 
@@ -124,7 +124,7 @@ func (r layerReader) read(o *optionspb.ExchangeOptions) layer {
 	l.replyTimeout = r.duration("reply_timeout", o.GetReplyTimeout(), true, 3)
 	l.deadline = r.duration("deadline", o.GetDeadline(), false, 4)
 	l.ttl = r.duration("ttl", o.GetTtl(), true, 5)
-	l.hmax = r.duration("handler_timeout", o.GetHandlerTimeout(), true, 9)
+	l.handlerTimeout = r.duration("handler_timeout", o.GetHandlerTimeout(), true, 9)
 	r.retry(&l, o.GetRetry())
 	if o.GetIdempotency() != nil {
 		l.idempotency = r.idempotency(o.GetIdempotency())

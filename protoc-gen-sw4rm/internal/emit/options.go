@@ -129,7 +129,11 @@ func duration(d time.Duration) *jen.Statement {
 			return jen.Lit(int(d/u.size)).Op("*").Qual(timePath, u.name)
 		}
 	}
-	return jen.Lit(int(d)).Op("*").Qual(timePath, "Nanosecond")
+	return times(d, "Nanosecond")
+}
+
+func times(n time.Duration, unit string) *jen.Statement {
+	return jen.Op(strconv.FormatInt(int64(n), 10)).Op("*").Qual(timePath, unit)
 }
 
 // idempotentBy returns the option with the function that writes the key.

@@ -12,7 +12,7 @@ import (
 // comment returns the lines of text as a comment. All text of a schema that becomes a comment goes through here. A line
 // of it can neither end the comment, nor be a directive to a tool, nor hide what it says.
 func comment(text string) string {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
+	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
 	lines := strings.Split(strings.Trim(text, "\n"), "\n")
 	for i, line := range lines {
 		lines[i] = strings.TrimRight("// "+harmless(visible(line)), " \t")

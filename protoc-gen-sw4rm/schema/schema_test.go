@@ -1,0 +1,65 @@
+package schema_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/proto"
+
+	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin/plugintest"
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/schema"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+)
+
+func check(t *testing.T, opts schema.Options, files ...string) (*schema.Model, schema.Findings) {
+	t.Helper()
+	b, err := proto.Marshal(plugintest.Request(t, []string{"../../golden", "../../proto"}, "", files...))
+	require.NoError(t, err)
+	in, err := schema.ReadInput(b)
+	require.NoError(t, err)
+	gen, err := protogen.Options{}.New(in.Request)
+	require.NoError(t, err)
+	return schema.Check(in, gen, opts)
+}
+
+func TestModel(t *testing.T) {
+	t.Parallel()
+	model, findings := check(t, schema.Options{}, "defaults/defaults.proto", "shapes/shapes.proto")
+	require.Empty(t, findings)
+	require.Len(t, model.Files, 2)
+
+	overrides := model.Files[0].Services[1]
+	require.Equal(t, "golden.defaults.Overrides", overrides.Name)
+	require.Equal(t, "overrides", overrides.Capability)
+	require.Equal(t, "HandleOverrides", overrides.Go.Handle)
+	require.Equal(t, schema.Position{File: "defaults/defaults.proto", Line: 37, Column: 9, Element: overrides.Name}, overrides.Position)
+
+	s := overrides.Exchanges[1].Settings
+	require.Equal(t, optionspb.ExchangeOptions_DATA, s.Type)
+	require.Zero(t, *s.ReplyTimeout, "an explicit 0 is not the default of the file")
+	require.Equal(t, 9*time.Second, *s.TTL)
+	require.Equal(t, time.Second, *s.AckTimeout)
+	require.Equal(t, []ack.Code{ack.BufferFull}, s.RetryOn)
+	require.Empty(t, s.Keys)
+
+	review := model.Files[1].Services[0].Exchanges[0]
+	require.False(t, review.OneWay)
+	require.Nil(t, review.Settings.TTL)
+	require.Len(t, review.Settings.Keys, 2)
+	require.EqualValues(t, "path", review.Settings.Keys[0].Field().Desc.Name())
+}
+
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	model, findings := check(t, schema.Options{AllServices: true}, "errors_streams/streams.proto", "shapes/shapes.proto")
+	require.Nil(t, model)
+	require.Len(t, findings, 6)
+	require.Equal(t, schema.Finding{
+		Position: schema.Position{File: "shapes/shapes.proto", Line: 43, Column: 37, Element: "golden.shapes.Plain.Watch"},
+		Message:  "golden.shapes.Plain.Watch is a server stream, and streaming exchanges are not supported by this version",
+		Fix:      "return one reply, set skip: true in its exchange option, or move it to another service",
+	}, findings[5])
+}
