@@ -100,13 +100,10 @@ func HandleReviewer(r exchange.Registrar, h ReviewerHandler) {
 // source-compatible when the schema grows.
 type UnimplementedReviewerHandler struct{}
 
-// PullRequestOpened tells the reviewer that files are coming.
 func (UnimplementedReviewerHandler) PullRequestOpened(context.Context, *PullRequestOpenedRequest) error {
 	return exchange.Unimplemented(ReviewerExchanges.PullRequestOpened.Name())
 }
 
-// Review examines one file and returns its findings. Two requests with the same path, content and title of the pull
-// request are the same review: the second gets the findings of the first.
 func (UnimplementedReviewerHandler) Review(context.Context, *ReviewRequest) (*ReviewResponse, error) {
 	return nil, exchange.Unimplemented(ReviewerExchanges.Review.Name())
 }
