@@ -71,14 +71,15 @@ tidy: ## Check that the go.mod files are tidy.
 .PHONY: generated
 generated: ## Check that the committed generated code is current. The work tree stays as it is.
 	@echo "== generated code"
-	@mkdir -p .tmp && cd tools && go build -o ../.tmp/checkgenerated ./checkgenerated
-	@.tmp/checkgenerated -buf "$(BUF)" $(GENERATED)
+	@mkdir -p .tmp/bin && cd tools && go build -o ../.tmp/bin/checkgenerated ./checkgenerated
+	@.tmp/bin/checkgenerated -buf "$(BUF)" $(GENERATED)
 
 .PHONY: outside
 outside: ## Do what README.md says in a module outside of this repository, with and without managed mode.
 	@echo "== README.md in a module of its own"
-	@mkdir -p .tmp && cd tools && go build -o ../.tmp/outside ./outside
-	@.tmp/outside -buf "$(BUF)" .
+	@mkdir -p .tmp/bin && go build -modfile=tools/go.mod -o .tmp/bin/buf github.com/bufbuild/buf/cmd/buf
+	@cd tools && go build -o ../.tmp/bin/outside ./outside
+	@.tmp/bin/outside -buf .tmp/bin/buf .
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (10s).
