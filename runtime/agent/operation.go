@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
@@ -100,7 +102,7 @@ func (o *operation) Result(ctx context.Context) (proto.Message, error) {
 		return nil, err
 	}
 	reply, err := o.result(rec)
-	if markErr := o.a.buf.HandledOut(o.seq); markErr != nil {
+	if markErr := o.a.buf.HandledOut(o.seq); markErr != nil && !errors.Is(markErr, activity.ErrUnknown) {
 		o.a.log.Warn("cannot mark a result as handled", "ref", o.Ref(), "error", markErr)
 	}
 	return reply, err

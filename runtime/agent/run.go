@@ -94,7 +94,7 @@ func (a *Agent) begin(t *task) (run uint32, ready bool) {
 	case err != nil:
 		a.failure("count the run of a handler", err)
 		return 0, false
-	case run > maxRuns:
+	case int(run)-a.forgiven(t) > maxRuns:
 		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns))
 		return 0, false
 	}
@@ -106,6 +106,15 @@ func (a *Agent) begin(t *task) (run uint32, ready bool) {
 		a.signal(t.rec.GetFrom(), t.rec.GetCorrelationId(), ack.Ack{ForMessageID: alias.GetMessageId(), Stage: ack.Read})
 	}
 	return run, true
+}
+
+// forgiven is how many runs have ended otherwise than with their process.
+func (a *Agent) forgiven(t *task) int {
+	rec, err := a.buf.In(t.seq())
+	if err != nil {
+		return 0
+	}
+	return int(rec.GetForgivenRuns())
 }
 
 // latest is the last of the ids under which a message came; the earlier attempts have ended.
@@ -162,7 +171,10 @@ func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err 
 	case errors.As(err, &retry):
 		a.retryRun(t, retry)
 	case err != nil && errors.Is(context.Cause(ctx), errDrain):
-		// Closing ended it, not the work itself: it runs again at the next start.
+		// Closing ended the run, not the work: it runs again at the next start, and does not count as a crash.
+		if err := a.buf.RetryIn(a.base, t.seq(), time.Now()); err != nil && !errors.Is(err, activity.ErrFinished) {
+			a.failure("record that a handler runs again", err)
+		}
 	default:
 		a.end(t, reply, err)
 	}
