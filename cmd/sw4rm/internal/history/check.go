@@ -1,0 +1,209 @@
+package history
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Violation is a broken promise, with the events that show it.
+type Violation struct {
+	// Check names the promise.
+	Check string
+	Text  string
+	// Events are what shows it, oldest first.
+	Events []Event
+}
+
+// Error implements error.
+func (v *Violation) Error() string {
+	text := v.Check + ": " + v.Text
+	for _, e := range v.Events {
+		text += "\n\t" + e.String()
+	}
+	return text
+}
+
+// The checks, by the names that violations carry.
+const (
+	Lost       = "nothing accepted is lost"
+	OneOutcome = "one outcome"
+	Forward    = "stages only move forward"
+	Once       = "fulfilled at most once"
+	NoOverlap  = "runs of one token do not overlap"
+	NotVacuous = "the run means something"
+)
+
+// Check returns every violation in the history of a run that has settled, joined, nil when there is none. Each is a
+// *Violation.
+func Check(events []Event, floor Floor) error {
+	events = slices.Clone(events)
+	slices.SortStableFunc(events, inTime)
+	var errs []error
+	for _, check := range []func([]Event) []*Violation{checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, floor.check} {
+		for _, v := range check(events) {
+			errs = append(errs, v)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inTime orders events by time.
+func inTime(a, b Event) int { return cmp.Compare(a.T, b.T) }
+
+// by groups events by what key says of them, leaving out those for which it is empty.
+func by(events []Event, ops []Op, key func(Event) string) map[string][]Event {
+	groups := map[string][]Event{}
+	for _, e := range events {
+		if k := key(e); k != "" && slices.Contains(ops, e.Op) {
+			groups[k] = append(groups[k], e)
+		}
+	}
+	return groups
+}
+
+func keyOf(e Event) string     { return e.Key }
+func tokenOf(e Event) string   { return e.Token }
+func messageOf(e Event) string { return e.Message }
+
+// sorted calls fn for each group in the order of their names, so that reports are the same each time.
+func sorted(groups map[string][]Event, fn func(name string, events []Event)) {
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		fn(name, groups[name])
+	}
+}
+
+// checkLost: what a sender was told is accepted has an outcome by the end.
+func checkLost(events []Event) []*Violation {
+	var found []*Violation
+	sorted(by(events, []Op{Send, Finish}, keyOf), func(key string, events []Event) {
+		var accepted []Event
+		for _, e := range events {
+			switch {
+			case e.Op == Finish:
+				return
+			case e.Kind == Return:
+				accepted = append(accepted, e)
+			}
+		}
+		if len(accepted) > 0 {
+			found = append(found, &Violation{Lost, fmt.Sprintf("%s was accepted and has no outcome", key), accepted})
+		}
+	})
+	return found
+}
+
+// checkOutcomes: whoever says how an operation ended says the same.
+func checkOutcomes(events []Event) []*Violation {
+	var found []*Violation
+	fail := func(events []Event, format string, args ...any) {
+		found = append(found, &Violation{OneOutcome, fmt.Sprintf(format, args...), events})
+	}
+	sorted(by(events, []Op{Finish}, keyOf), func(key string, told []Event) {
+		for _, e := range told[1:] {
+			if e.Stage != told[0].Stage || e.Stage != fulfilled && e.Code != told[0].Code {
+				fail([]Event{told[0], e}, "%s has two outcomes", key)
+				return
+			}
+		}
+	})
+	names := by(events, []Op{Send, Finish, Handle, Record}, tokenOf)
+	sorted(names, func(token string, events []Event) {
+		for _, e := range events[1:] {
+			if e.Key != events[0].Key {
+				fail([]Event{events[0], e}, "token %s names two operations", token)
+				return
+			}
+		}
+	})
+	sorted(by(events, []Op{Send, Finish, Handle, Record}, keyOf), func(key string, events []Event) {
+		var named []Event
+		for _, e := range events {
+			if e.Token != "" && (len(named) == 0 || e.Token != named[0].Token) {
+				named = append(named, e)
+			}
+		}
+		if len(named) > 1 {
+			fail(named, "%s has two tokens", key)
+		}
+	})
+	recorded := len(by(events, []Op{Record}, tokenOf)) > 0
+	ran := len(by(events, []Op{Handle}, tokenOf)) > 0
+	sorted(names, func(token string, events []Event) {
+		checkTold(token, events, recorded, ran, fail)
+	})
+	return found
+}
+
+// checkTold compares what the sender was told of one token with what its receivers did and recorded.
+func checkTold(token string, events []Event, recorded, ran bool, fail func([]Event, string, ...any)) {
+	var told *Event
+	ended, done := false, false
+	var contrary []Event
+	for _, e := range events {
+		switch {
+		case e.Op == Finish && told == nil:
+			told = &e
+		case e.Op == Handle && e.Kind == Return && e.Stage == fulfilled:
+			ended = true
+		case e.Op == Record && e.Stage == fulfilled:
+			done = true
+			contrary = append(contrary, e)
+		}
+	}
+	switch {
+	case told == nil, told.Stage == "TIMED_OUT":
+		// A sender that gave up has not been told how it ended.
+	case told.Stage != fulfilled && done:
+		fail(append([]Event{*told}, contrary...), "token %s was recorded as FULFILLED, and its sender was told otherwise", token)
+	case told.Stage == fulfilled && recorded && !done:
+		fail([]Event{*told}, "token %s is FULFILLED to its sender, and no receiver has recorded that", token)
+	case told.Stage == fulfilled && ran && !ended:
+		fail([]Event{*told}, "token %s is FULFILLED to its sender, and no run of its handler has ended so", token)
+	}
+}
+
+// checkStages: what one process sees of an attempt only moves forward, and a final stage is the same for all. Stages
+// before the final one need not survive their process.
+func checkStages(events []Event) []*Violation {
+	var found []*Violation
+	sorted(by(events, []Op{Stage}, messageOf), func(message string, events []Event) {
+		var final *Event
+		last := map[string]Event{}
+		for _, e := range events {
+			now, ok := rank(e.Stage)
+			if !ok {
+				found = append(found, &Violation{Forward, fmt.Sprintf("attempt %s has the stage %q, which is none", message, e.Stage), []Event{e}})
+				return
+			}
+			before := last[e.Actor]
+			if was, _ := rank(before.Stage); now < was {
+				found = append(found, &Violation{Forward, fmt.Sprintf("attempt %s went back", message), []Event{before, e}})
+				return
+			}
+			if final != nil && e.Stage != final.Stage {
+				found = append(found, &Violation{Forward, fmt.Sprintf("attempt %s left its final stage", message), []Event{*final, e}})
+				return
+			}
+			if now == finalRank && final == nil {
+				final = &e
+			}
+			last[e.Actor] = e
+		}
+	})
+	return found
+}
+
+// checkFulfilled: receivers have recorded success once.
+func checkFulfilled(events []Event) []*Violation {
+	var found []*Violation
+	sorted(by(events, []Op{Record}, tokenOf), func(token string, events []Event) {
+		events = slices.DeleteFunc(events, func(e Event) bool { return e.Stage != fulfilled })
+		if len(events) > 1 {
+			found = append(found, &Violation{Once, fmt.Sprintf("token %s was fulfilled %d times", token, len(events)), events})
+		}
+	})
+	return found
+}

@@ -1,0 +1,107 @@
+// Package history holds what several processes saw happen to messages, and checks it against what a messaging system
+// promises. Each process appends to a file of its own; the files are merged afterwards. The package uses the standard
+// library only, so that a checker never shares a mistake with what it checks.
+package history
+
+import "fmt"
+
+// Kind is what an event says about its operation.
+type Kind string
+
+// The kinds of events.
+const (
+	// Call is the begin of something: it may take effect from now on.
+	Call Kind = "call"
+	// Return is its end, with a known result.
+	Return Kind = "return"
+	// Unknown is its end without a known result: it may or may not have taken effect, or may still.
+	Unknown Kind = "unknown"
+	// Info is an observation that begins and ends nothing.
+	Info Kind = "info"
+)
+
+// Op is what an event is about.
+type Op string
+
+// The operations.
+const (
+	// Send is a sender's handing over of an operation: Call before, Return once it was accepted, Unknown when the sender
+	// cannot find out.
+	Send Op = "send"
+	// Finish is the operation's outcome as its sender was told, once or several times. Kind is Return.
+	Finish Op = "finish"
+	// Stage is the stage of one attempt as its sender saw it. Kind is Info.
+	Stage Op = "stage"
+	// Handle is one run of a handler: Call when it begins, Return when it ends.
+	Handle Op = "handle"
+	// Record is an outcome as a receiver has recorded it. Kind is Info.
+	Record Op = "record"
+	// Kill is the sudden end of the process that Actor names, noted when it is certainly dead. Kind is Info.
+	Kill Op = "kill"
+)
+
+// Event is one line of a history.
+type Event struct {
+	// T is when it happened: nanoseconds on a clock that all processes share and that only moves forward.
+	T int64 `json:"t"`
+	// Actor is one process: a restarted one is another actor.
+	Actor string `json:"actor"`
+	Op    Op     `json:"op"`
+	Kind  Kind   `json:"kind"`
+	// Key is the name that the sender's program gave the operation.
+	Key string `json:"key,omitempty"`
+	// Token names the operation in the system.
+	Token string `json:"token,omitempty"`
+	// Message is the id of one attempt, and Attempt its number from 1.
+	Message string `json:"message,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+	// Run counts the runs of a handler for one message.
+	Run int `json:"run,omitempty"`
+	// Stage and Code are the protocol's names.
+	Stage string `json:"stage,omitempty"`
+	Code  string `json:"code,omitempty"`
+	// Ref is the sender's own reference to the operation.
+	Ref string `json:"ref,omitempty"`
+	// Note is for people.
+	Note string `json:"note,omitempty"`
+}
+
+// String tells the event in one line, for reports.
+func (e Event) String() string {
+	text := fmt.Sprintf("%.3fs %s %s/%s", float64(e.T)/1e9, e.Actor, e.Op, e.Kind)
+	for _, f := range []struct{ name, value string }{
+		{"key", e.Key}, {"token", e.Token}, {"message", e.Message}, {"stage", e.Stage}, {"code", e.Code}, {"note", e.Note},
+	} {
+		if f.value != "" {
+			text += " " + f.name + "=" + f.value
+		}
+	}
+	return text
+}
+
+// The protocol's stages, in order of progress; all of the last four are final.
+const (
+	none      = "NONE"
+	received  = "RECEIVED"
+	read      = "READ"
+	fulfilled = "FULFILLED"
+)
+
+// rank is how far a stage has come, false for what is no stage.
+func rank(stage string) (int, bool) {
+	switch stage {
+	case "", none:
+		return 0, true
+	case received:
+		return 1, true
+	case read:
+		return 2, true
+	case fulfilled, "REJECTED", "FAILED", "TIMED_OUT":
+		return finalRank, true
+	default:
+		return 0, false
+	}
+}
+
+// finalRank is the rank of every final stage.
+const finalRank = 3
