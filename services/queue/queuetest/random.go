@@ -1,0 +1,5 @@
+package queuetest
+
+import "testing"
+
+func random(t *testing.T, open Open) {}
