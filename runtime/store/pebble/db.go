@@ -58,7 +58,7 @@ func (d *DB) fail(err error) {
 	d.failOnce.Do(func() {
 		err = fmt.Errorf("%w: %w", store.ErrFailed, asDamaged(d.dir, err))
 		d.failure.Store(&err)
-		d.guard.frozen.Store(true)
+		d.guard.frozen.Store(true) // after the failure is known: see guard
 		close(d.failed)
 		d.log.Error("the store has failed", "dir", d.dir, "error", err)
 	})
@@ -194,11 +194,11 @@ func (d *DB) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer d.leave()
-	return d.get(userKey(key))
+	return d.get(d.engine, userKey(key))
 }
 
-func (d *DB) get(key []byte) ([]byte, error) {
-	frame, closer, err := d.engine.Get(key)
+func (d *DB) get(engine *pebble.DB, key []byte) ([]byte, error) {
+	frame, closer, err := engine.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, store.ErrNotFound
 	}

@@ -6,38 +6,43 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// errFrozen answers changes of files after the first failed one.
+// errFrozen answers writing to a table that was being written when the store failed.
 var errFrozen = errors.New("nothing is written any more after a failed write")
 
 // guard stands between Pebble and the file system, and stops the store at the first write or sync that fails.
 //
 // Left alone, Pebble panics in goroutines of its own when its log, its manifest or a directory cannot be synced, and it
-// retries failed flushes. So after the first failure guard lets nothing reach the disk: its content stays what a crash
-// at that moment would have left. Pebble itself is told of success where an error would make it panic; nobody hears of
-// that, since the failure is known to the store before the call returns.
+// repeats failed flushes for ever. So after the first failure guard lets nothing reach the disk: its content stays what
+// a crash at that moment would have left. Pebble goes on with files in memory until it is closed. Nobody hears of what
+// it believes to have written, since the failure is known to the store before anything is kept from the disk.
 type guard struct {
 	vfs.FS
 	private bool // whether new files get mode 0600
 	synced  *ledger
+	memory  *vfs.MemFS // what Pebble writes after the failure
 	frozen  atomic.Bool
+	once    sync.Once
 	first   atomic.Pointer[error]
 	onFail  atomic.Pointer[func(error)]
 }
 
-// failed records the error of a change, and freezes the file system at the first.
+// failed records the error of a change, and freezes the file system at the first. It returns when both are done, also
+// to those who come second: an error may be kept from Pebble only once the store knows that it has failed.
 func (g *guard) failed(doing, name string, err error) error {
 	err = fmt.Errorf("%s %s: %w", doing, name, err)
-	if g.first.CompareAndSwap(nil, &err) {
-		g.frozen.Store(true)
+	g.once.Do(func() {
+		g.first.Store(&err)
 		if report := g.onFail.Load(); report != nil {
 			(*report)(err)
 		}
-	}
+		g.frozen.Store(true)
+	})
 	return err
 }
 
@@ -49,100 +54,102 @@ func (g *guard) err() error {
 	return nil
 }
 
-// watch sets who is told of the first failure, at once if it has happened.
-func (g *guard) watch(report func(error)) {
-	g.onFail.Store(&report)
-	if err := g.err(); err != nil {
-		report(err)
-	}
-}
+// watch sets who is told of the first failure. The caller then looks at err for an earlier one.
+func (g *guard) watch(report func(error)) { g.onFail.Store(&report) }
 
-// mustSucceed tells the files whose errors Pebble answers by panicking: logs, manifests and markers.
-func mustSucceed(name string) bool {
-	return isLog(name) || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.")
-}
+// mayFail tells the files whose errors Pebble takes as errors: tables, which it then writes anew. Of the others' it
+// panics, or gives up opening with its goroutines still at work.
+func mayFail(name string) bool { return strings.HasSuffix(name, ".sst") }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
 // isTracked tells the files that are only ever appended to and whose loss Pebble may take for their end.
 func isTracked(name string) bool { return isLog(name) || strings.HasPrefix(name, "MANIFEST-") }
 
-func (g *guard) opened(doing, path string, open func() (vfs.File, error)) (vfs.File, error) {
-	name := g.PathBase(path)
+func (g *guard) opened(doing, path string, open func(fs vfs.FS) (vfs.File, error)) (vfs.File, error) {
 	if g.frozen.Load() {
-		return g.refused(name, errFrozen)
+		return open(g.memory)
 	}
-	f, err := open()
-	if err != nil {
-		return g.refused(name, g.failed(doing, path, err))
-	}
-	if g.private {
-		if err := os.Chmod(path, 0o600); err != nil {
-			return g.refused(name, errors.Join(g.failed("restricting", path, err), f.Close()))
+	f, err := open(g.FS)
+	if err == nil && g.private {
+		if err = os.Chmod(path, 0o600); err != nil {
+			err = errors.Join(err, f.Close())
 		}
 	}
-	file := &guardedFile{File: f, guard: g, path: path, swallow: mustSucceed(name)}
+	if err != nil {
+		_ = g.failed(doing, path, err)
+		return open(g.memory)
+	}
+	name := g.PathBase(path)
+	file := &guardedFile{File: f, guard: g, path: path, swallow: !mayFail(name)}
 	if isTracked(name) {
 		file.track = g.synced.track(name)
 	}
 	return file, nil
 }
 
-func (g *guard) refused(name string, err error) (vfs.File, error) {
-	if mustSucceed(name) {
-		return sink{vfs.NewMemFile(nil)}, nil
-	}
-	return nil, err
-}
-
-// sink takes what Pebble writes after a failure.
-type sink struct{ vfs.File }
-
-func (sink) Write(p []byte) (int, error)            { return len(p), nil }
-func (sink) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-
-func (g *guard) changed(doing, path string, change func() error) error {
-	if g.frozen.Load() {
-		return errFrozen
-	}
-	if err := change(); err != nil {
-		return g.failed(doing, path, err)
-	}
-	return nil
-}
-
 // Create implements vfs.FS.
 func (g *guard) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.opened("creating", path, func() (vfs.File, error) { return g.FS.Create(path, c) })
+	return g.opened("creating", path, func(fs vfs.FS) (vfs.File, error) {
+		if err := g.forget(path); err != nil {
+			return nil, err
+		}
+		return fs.Create(path, c)
+	})
 }
 
 // OpenReadWrite implements vfs.FS.
 func (g *guard) OpenReadWrite(path string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
-	return g.opened("opening", path, func() (vfs.File, error) { return g.FS.OpenReadWrite(path, c, o...) })
+	return g.opened("opening", path, func(fs vfs.FS) (vfs.File, error) { return fs.OpenReadWrite(path, c, o...) })
 }
 
 // ReuseForWrite implements vfs.FS.
 func (g *guard) ReuseForWrite(old, path string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.opened("reusing "+g.PathBase(old)+" for", path, func() (vfs.File, error) {
+	return g.opened("reusing "+g.PathBase(old)+" for", path, func(fs vfs.FS) (vfs.File, error) {
+		if fs == vfs.FS(g.memory) {
+			return fs.Create(path, c)
+		}
 		if err := g.forget(old); err != nil {
 			return nil, err
 		}
-		return g.FS.ReuseForWrite(old, path, c)
+		return fs.ReuseForWrite(old, path, c)
 	})
+}
+
+// Open implements vfs.FS.
+func (g *guard) Open(path string, o ...vfs.OpenOption) (vfs.File, error) {
+	if g.frozen.Load() {
+		if f, err := g.memory.Open(path, o...); err == nil {
+			return f, nil
+		}
+	}
+	return g.FS.Open(path, o...)
+}
+
+// Stat implements vfs.FS.
+func (g *guard) Stat(path string) (vfs.FileInfo, error) {
+	if g.frozen.Load() {
+		if info, err := g.memory.Stat(path); err == nil {
+			return info, nil
+		}
+	}
+	return g.FS.Stat(path)
 }
 
 // Remove implements vfs.FS. A file that cannot be removed is no failed write: Pebble tries again later.
 func (g *guard) Remove(path string) error {
-	if g.frozen.Load() {
-		return errFrozen
+	if !g.frozen.Load() {
+		err := g.forget(path)
+		if err == nil {
+			return g.FS.Remove(path)
+		}
+		_ = g.failed("removing", path, err)
 	}
-	if err := g.forget(path); err != nil {
-		return g.failed("removing", path, err)
-	}
-	return g.FS.Remove(path)
+	_ = g.memory.Remove(path) // a file on the disk stays
+	return nil
 }
 
-// forget makes durable that a file need not be there, before it goes.
+// forget makes durable that nothing is expected of a file, before it goes or is made anew.
 func (g *guard) forget(path string) error {
 	if name := g.PathBase(path); isTracked(name) {
 		return g.synced.forget(name)
@@ -150,24 +157,37 @@ func (g *guard) forget(path string) error {
 	return nil
 }
 
+// changed changes the disk, or the memory once the store has failed.
+func (g *guard) changed(doing, path string, change func(fs vfs.FS) error) error {
+	if !g.frozen.Load() {
+		err := change(g.FS)
+		if err == nil {
+			return nil
+		}
+		_ = g.failed(doing, path, err)
+	}
+	_ = change(g.memory) // fails for what is on the disk and stays
+	return nil
+}
+
 // RemoveAll implements vfs.FS.
 func (g *guard) RemoveAll(path string) error {
-	return g.changed("removing", path, func() error { return g.FS.RemoveAll(path) })
+	return g.changed("removing", path, func(fs vfs.FS) error { return fs.RemoveAll(path) })
 }
 
 // Rename implements vfs.FS.
 func (g *guard) Rename(old, path string) error {
-	return g.changed("renaming "+g.PathBase(old)+" to", path, func() error { return g.FS.Rename(old, path) })
+	return g.changed("renaming "+g.PathBase(old)+" to", path, func(fs vfs.FS) error { return fs.Rename(old, path) })
 }
 
 // Link implements vfs.FS.
 func (g *guard) Link(old, path string) error {
-	return g.changed("linking "+g.PathBase(old)+" as", path, func() error { return g.FS.Link(old, path) })
+	return g.changed("linking "+g.PathBase(old)+" as", path, func(fs vfs.FS) error { return fs.Link(old, path) })
 }
 
 // MkdirAll implements vfs.FS.
 func (g *guard) MkdirAll(path string, mode os.FileMode) error {
-	return g.changed("creating directory", path, func() error { return g.FS.MkdirAll(path, mode) })
+	return g.changed("creating directory", path, func(fs vfs.FS) error { return fs.MkdirAll(path, mode) })
 }
 
 // OpenDir implements vfs.FS.
@@ -270,11 +290,9 @@ func (f *guardedFile) SyncTo(length int64) (full bool, err error) {
 }
 
 // Close implements vfs.File.
-func (f *guardedFile) Close() error { return f.changedClose(f.File.Close()) }
-
-func (f *guardedFile) changedClose(err error) error {
-	if err == nil {
-		return nil
+func (f *guardedFile) Close() error {
+	if err := f.File.Close(); err != nil {
+		return f.answer(f.guard.failed("closing", f.path, err))
 	}
-	return f.answer(f.guard.failed("closing", f.path, err))
+	return nil
 }

@@ -183,11 +183,11 @@ func groupOf(c chunk) uint64 {
 	if err != nil || !ok || string(key) != groupKey {
 		return 0
 	}
-	return counter([]byte(groupKey), value)
+	return framedNumber([]byte(groupKey), value)
 }
 
-// counter reads a framed number, 0 if it is none.
-func counter(key, frame []byte) uint64 {
+// framedNumber reads a framed number, 0 if it is none.
+func framedNumber(key, frame []byte) uint64 {
 	payload, err := openFrame(key, frame)
 	if err != nil || len(payload) != 8 {
 		return 0

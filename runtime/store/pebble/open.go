@@ -19,7 +19,8 @@ import (
 //
 // The errors are *store.InUseError when it is open already, in this process or another; *store.VersionError when a
 // newer version wrote it; *store.PermissionError when it cannot be used as it is; *store.DamagedError when what is
-// there is not what was written. In all four cases the directory's content stays as it is.
+// there is not what was written. In all four cases the directory's content stays as it is, but that damage inside a
+// table may be met only once the engine is at work: then the damaged table stays, and everything that is not in it.
 //
 // A new directory gets mode 0700 and its files 0600; an existing one that others may read is restricted to that, and
 // one that others may write to is refused.
@@ -57,10 +58,14 @@ func Open(dir string, opts Options) (*DB, error) {
 		dir:    dir,
 		log:    opts.logger(),
 		lock:   lock,
-		guard:  &guard{FS: fs, private: opts.FS == nil},
+		guard:  &guard{FS: fs, private: opts.FS == nil, memory: vfs.NewMem()},
 		failed: make(chan struct{}),
 	}
-	if err := d.open(opts); err != nil {
+	err = d.guard.memory.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = d.open(opts)
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -120,15 +125,24 @@ func (d *DB) open(opts Options) error {
 	if err := d.check(); err != nil {
 		return err
 	}
+	var last counters
+	if !fresh {
+		if last, err = d.probe(opts, f); err != nil {
+			return err
+		}
+	}
 	if err := d.ledger.open(d.guard.private); err != nil {
 		return err
 	}
 	d.guard.synced = d.ledger
-	if err := d.openEngine(opts, f, fresh); err != nil {
+	if err := d.openEngine(opts, f, last); err != nil {
 		return errors.Join(err, d.ledger.close())
 	}
 	return nil
 }
+
+// counters are what each opening and each group of writes raises.
+type counters struct{ epoch, group uint64 }
 
 // begin makes a directory ours, with nothing in it.
 func (d *DB) begin() (f formatFile, err error) {
@@ -183,28 +197,57 @@ func (d *DB) check() error {
 	return checkLog(d.guard.FS, d.guard.PathJoin(d.dir, last))
 }
 
+// probe opens Pebble without changing anything, and reads the counters: what does not open, or is another database,
+// stays as it is.
+func (d *DB) probe(opts Options, f formatFile) (last counters, err error) {
+	var failure error
+	engine := opts.engine(d.guard.FS, d.lock, engineEvents{log: d.log, fail: func(err error) { failure = err }})
+	engine.ReadOnly = true
+	engine.DisableTableStats = true
+	defer func() { err = recovered(recover(), d.dir, err) }()
+	db, err := pebble.Open(d.dir, engine)
+	if err != nil {
+		return last, d.openError(err)
+	}
+	last, err = d.counters(db, f)
+	if closing := db.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = failure
+	}
+	return last, err
+}
+
+// recovered is err, or what Pebble panicked with while dir was opened.
+func recovered(panicked any, dir string, err error) error {
+	if panicked != nil {
+		return fmt.Errorf("opening data directory %s: %v", dir, panicked)
+	}
+	return err
+}
+
 // openEngine opens Pebble and makes the new epoch durable.
-func (d *DB) openEngine(opts Options, f formatFile, fresh bool) (err error) {
+func (d *DB) openEngine(opts Options, f formatFile, last counters) (err error) {
 	d.guard.watch(d.fail)
-	events := engineEvents{log: d.log, fail: d.fail}
-	engine := opts.engine(d.guard, d.lock, events)
+	engine := opts.engine(d.guard, d.lock, engineEvents{log: d.log, fail: d.fail})
+	fresh := f.state == stateMaking
 	engine.ErrorIfExists, engine.ErrorIfNotExists = fresh, !fresh
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("opening data directory %s: %v", d.dir, r)
-		}
-	}()
+	defer func() { err = recovered(recover(), d.dir, err) }()
 	d.engine, err = pebble.Open(d.dir, engine)
 	if err != nil {
 		return d.openError(err)
 	}
 	if err = d.Err(); err == nil {
-		err = d.enroll(f, fresh)
+		err = d.enroll(f, last)
 	}
-	if err != nil {
-		return errors.Join(err, d.engine.Close())
+	if err == nil {
+		return nil
 	}
-	return nil
+	if closing := d.engine.Close(); closing != nil {
+		d.log.Debug("closing a store that did not open", "error", closing)
+	}
+	return err
 }
 
 // openError says what an error of Pebble's opening means. Beside errors of the operating system and our own there is
@@ -223,55 +266,53 @@ func (d *DB) openError(err error) error {
 	return damaged(d.dir, -1, err)
 }
 
-// enroll raises the epoch and starts the committer.
-func (d *DB) enroll(f formatFile, fresh bool) error {
-	epoch, group, err := d.counters(f, fresh)
-	if err != nil {
-		return err
-	}
+// enroll raises the counters and starts the committer.
+func (d *DB) enroll(f formatFile, last counters) error {
+	now := counters{epoch: last.epoch + 1, group: last.group + 1}
 	batch := d.engine.NewBatch()
 	set(batch, metaSpace, []byte(idKey[1:]), []byte(f.id))
-	set(batch, metaSpace, []byte(epochKey[1:]), number(epoch+1))
-	set(batch, metaSpace, []byte(groupKey[1:]), number(group+1))
+	set(batch, metaSpace, []byte(epochKey[1:]), number(now.epoch))
+	set(batch, metaSpace, []byte(groupKey[1:]), number(now.group))
 	d.write.Lock()
-	err = d.guarded(func() error { return d.engine.Apply(batch, pebble.Sync) })
+	err := d.guarded(func() error { return d.engine.Apply(batch, pebble.Sync) })
 	d.write.Unlock()
 	if err != nil {
 		return fmt.Errorf("raising the epoch of %s: %w", d.dir, err)
 	}
-	if fresh {
+	if f.state != stateReady {
 		if err := d.writeFormat(formatFile{state: stateReady, id: f.id}); err != nil {
 			return err
 		}
 	}
-	d.instance = store.Instance{ID: f.id, Epoch: epoch + 1}
-	d.commit = committer{begin: d.beginGroup, failed: d.failed, failure: d.Err, group: group + 1}
+	d.instance = store.Instance{ID: f.id, Epoch: now.epoch}
+	d.commit = committer{begin: d.beginGroup, failed: d.failed, failure: d.Err, group: now.group}
 	d.commit.start()
 	return batch.Close()
 }
 
-// counters reads the last epoch and group, and checks that the database is the directory's.
-func (d *DB) counters(f formatFile, fresh bool) (epoch, group uint64, err error) {
-	if fresh {
-		return 0, 0, nil
-	}
-	id, err := d.get([]byte(idKey))
+// counters reads the last counters, and checks that the database is the directory's.
+func (d *DB) counters(db *pebble.DB, f formatFile) (last counters, err error) {
+	id, err := d.get(db, []byte(idKey))
 	if errors.Is(err, store.ErrNotFound) || err == nil && string(id) != f.id {
-		return 0, 0, damaged(d.dir, -1, errors.New("the database is not the one that the format file names"))
+		return last, damaged(d.dir, -1, errors.New("the database is not the one that the format file names"))
 	}
 	if err != nil {
-		return 0, 0, err
+		return last, err
 	}
-	numbers := make([]uint64, 0, 2)
-	for _, key := range []string{epochKey, groupKey} {
-		value, err := d.get([]byte(key))
-		if err == nil && len(value) != 8 {
-			err = damaged(d.dir, -1, fmt.Errorf("the record %q has %d bytes, not 8", key[1:], len(value)))
-		}
-		if err != nil {
-			return 0, 0, fmt.Errorf("reading the %s of %s: %w", key[1:], d.dir, err)
-		}
-		numbers = append(numbers, binary.LittleEndian.Uint64(value))
+	if last.epoch, err = d.counter(db, epochKey); err != nil {
+		return last, err
 	}
-	return numbers[0], numbers[1], nil
+	last.group, err = d.counter(db, groupKey)
+	return last, err
+}
+
+func (d *DB) counter(db *pebble.DB, key string) (uint64, error) {
+	value, err := d.get(db, []byte(key))
+	if errors.Is(err, store.ErrNotFound) || err == nil && len(value) != 8 {
+		return 0, damaged(d.dir, -1, fmt.Errorf("the record %q is missing or has no number", key[1:]))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint64(value), nil
 }

@@ -33,6 +33,8 @@ type Options struct {
 	// FS is for tests: the file system to use in place of the operating system's. Ownership and permissions are then
 	// not looked at.
 	FS vfs.FS
+
+	sizes *sizes // in place of the Profile's, for tests
 }
 
 // sizes are the figures behind a Profile.
@@ -60,6 +62,9 @@ func (o Options) logger() *slog.Logger {
 
 func (o Options) engine(fs vfs.FS, lock *pebble.Lock, events engineEvents) *pebble.Options {
 	size := o.Profile.sizes()
+	if o.sizes != nil {
+		size = *o.sizes
+	}
 	engine := &pebble.Options{
 		FS:                          fs,
 		Lock:                        lock,
