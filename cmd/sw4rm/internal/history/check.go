@@ -41,6 +41,7 @@ const (
 func Check(events []Event, floor Floor) error {
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, inTime)
+	nameAll(events)
 	var errs []error
 	for _, check := range []func([]Event) []*Violation{checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, floor.check} {
 		for _, v := range check(events) {
@@ -52,6 +53,21 @@ func Check(events []Event, floor Floor) error {
 
 // inTime orders events by time.
 func inTime(a, b Event) int { return cmp.Compare(a.T, b.T) }
+
+// nameAll gives the events of an operation the token that some of them know.
+func nameAll(events []Event) {
+	tokens := map[string]string{}
+	for _, e := range events {
+		if e.Key != "" && e.Token != "" && tokens[e.Key] == "" {
+			tokens[e.Key] = e.Token
+		}
+	}
+	for i, e := range events {
+		if e.Token == "" && e.Op != Send {
+			events[i].Token = tokens[e.Key]
+		}
+	}
+}
 
 // by groups events by what key says of them, leaving out those for which it is empty.
 func by(events []Event, ops []Op, key func(Event) string) map[string][]Event {

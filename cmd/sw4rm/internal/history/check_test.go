@@ -29,7 +29,7 @@ func sound() []Event {
 		{T: 10, Actor: second, Op: Handle, Kind: Call, Key: "a", Token: "t-a", Run: 3},
 		{T: 11, Actor: second, Op: Handle, Kind: Return, Key: "a", Token: "t-a", Run: 3, Stage: "FULFILLED"},
 		{T: 12, Actor: client, Op: Stage, Kind: Info, Key: "a", Message: "m-2", Stage: "FULFILLED"},
-		{T: 13, Actor: client, Op: Finish, Kind: Return, Key: "a", Token: "t-a", Stage: "FULFILLED"},
+		{T: 13, Actor: client, Op: Finish, Kind: Return, Key: "a", Stage: "FULFILLED"},
 		{T: 14, Actor: client, Op: Finish, Kind: Return, Key: "a", Token: "t-a", Stage: "FULFILLED", Code: "DUPLICATE_DETECTED"},
 		{T: 20, Actor: second, Op: Record, Kind: Info, Key: "a", Token: "t-a", Stage: "FULFILLED"},
 	}
@@ -98,7 +98,7 @@ func TestChecksCanFail(t *testing.T) {
 			more: []Event{
 				{T: 30, Actor: second, Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1},
 				{T: 31, Actor: second, Op: Handle, Kind: Return, Key: "b", Token: "t-b", Run: 1, Stage: "FULFILLED"},
-				{T: 32, Actor: client, Op: Finish, Kind: Return, Key: "b", Token: "t-b", Stage: "FULFILLED"},
+				{T: 32, Actor: client, Op: Finish, Kind: Return, Key: "b", Stage: "FULFILLED"},
 			},
 		},
 		{
