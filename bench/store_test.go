@@ -39,8 +39,8 @@ func BenchmarkStoreAppend(b *testing.B) {
 				})
 				n += round
 			}
-			mine.report(b, "")
-			alone.report(b, "raw-")
+			mine.report(b, "", "append/s")
+			alone.report(b, "raw-", "append/s")
 			b.ReportMetric(float64(mine.elapsed)/float64(alone.elapsed), "x/raw")
 			b.ReportMetric(0, "ns/op") // of both together: says nothing
 		})
@@ -82,14 +82,15 @@ func (s *samples) round(b *testing.B, writers, n int, write func(context.Context
 	s.times = append(s.times, slices.Concat(times...)...)
 }
 
-func (s *samples) report(b *testing.B, prefix string) {
+// report gives the times, and what was done in a second under the name unit.
+func (s *samples) report(b *testing.B, prefix, unit string) {
 	slices.Sort(s.times)
 	micros := func(part float64) float64 {
 		return float64(s.times[int(part*float64(len(s.times)-1))]) / float64(time.Microsecond)
 	}
 	b.ReportMetric(micros(0.5), prefix+"p50-us")
 	b.ReportMetric(micros(0.99), prefix+"p99-us")
-	b.ReportMetric(float64(len(s.times))/s.elapsed.Seconds(), prefix+"append/s")
+	b.ReportMetric(float64(len(s.times))/s.elapsed.Seconds(), prefix+unit)
 }
 
 // workingDir makes a directory on the disk that holds this module: the system's temporary one may be in memory.
