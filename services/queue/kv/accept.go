@@ -199,6 +199,10 @@ func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId
 		t.ExpiresMs = expires
 		c.batch.Set(expiryKey(expires, kindToken, string(s.key[:])), nil)
 	}
+	if r := e.rows[t.GetCopySeq()]; r != nil && !r.leased {
+		// It repeats an attempt that is over.
+		c.drop(r)
+	}
 	seq := c.nextSeq()
 	t.State, t.Seq, t.RetryCount = storagepb.QueueToken_STATE_WAITING, seq, s.retry
 	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false

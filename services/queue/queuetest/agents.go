@@ -216,8 +216,10 @@ var pruneRules = []rule{
 			require.False(w, ok)
 		}
 		for range 300 {
-			w.deliver(w.message(toAny), alice())
+			w.accept(w.message(toAny), isNew)
+			w.custody(alice(), w.one(alice(), toAny), true)
 		}
+		w.restart()
 		w.pass(100 * time.Hour)
 		w.prune()
 		w.prune()

@@ -85,7 +85,7 @@ func (f *traffic) message(producer, n int) queue.Message {
 }
 
 func (f *traffic) produce(producer int) {
-	for n := 0; n < perProducer && f.ctx.Err() == nil; {
+	for n := 0; n < perProducer && f.ctx.Err() == nil && !f.t.Failed(); {
 		a, err := f.e.Accept(f.ctx, f.message(producer, n))
 		if !assert.NoError(f.t, err) {
 			return
@@ -153,10 +153,10 @@ func (f *traffic) free(id string, taken bool) {
 func (f *traffic) treat(rng *rand.Rand, h queue.Holder, d queue.Delivery) {
 	id := d.Envelope.GetMessageId()
 	f.mu.Lock()
-	_, mine := f.held[id]
+	mine := f.held[id] == h
 	f.mu.Unlock()
 	if !mine {
-		// It went back with another one's release.
+		// It went back with another one's release, and may be with somebody else by now.
 		return
 	}
 	switch rng.IntN(8) {
