@@ -62,6 +62,9 @@ func Open(dir string, opts Options) (*DB, error) {
 		failed: make(chan struct{}),
 	}
 	err = d.guard.memory.MkdirAll(dir, 0o700)
+	if err == nil && d.guard.private {
+		err = os.Chmod(fs.PathJoin(dir, "LOCK"), 0o600)
+	}
 	if err == nil {
 		err = d.open(opts)
 	}
