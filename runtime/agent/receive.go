@@ -169,9 +169,15 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h 
 	}
 	s := a.outbox.current()
 	to, err := address.Parse(d.GetTo())
+	shared := err == nil && to.Kind() == address.KindCapability
+	if shared && s == nil {
+		// The session has ended since. Nobody can say that this agent has the message, and another may get it.
+		a.inflow.release(size)
+		return
+	}
 	arrival := activity.Arrival{
 		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, RouterSeq: d.GetSeq(), Exchange: ct.Method,
-		AwaitsCustody: err == nil && to.Kind() == address.KindCapability && s != nil && s.asks(),
+		AwaitsCustody: shared && s.asks(),
 	}
 	if s != nil {
 		arrival.RouterStoreID = s.routerID()
