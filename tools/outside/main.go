@@ -21,7 +21,7 @@ import (
 func main() {
 	buf := flag.String("buf", "buf", "the buf command")
 	keep := flag.Bool("keep", false, "keep the modules that were made")
-	timeout := flag.Duration("timeout", 15*time.Minute, "when to give up")
+	timeout := flag.Duration("timeout", 25*time.Minute, "when to give up")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
