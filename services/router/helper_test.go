@@ -34,7 +34,7 @@ const (
 
 // world is a served router. It stops with the test, or with stop.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	router *Router
 	server *server.Server
 	conn   *grpc.ClientConn
@@ -44,7 +44,7 @@ type world struct {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // serve serves a router over s on a socket of the machine, or in memory.
-func serve(t *testing.T, s store.Store, o Options, inMemory bool) *world {
+func serve(t testing.TB, s store.Store, o Options, inMemory bool) *world {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = quiet()
@@ -137,7 +137,7 @@ func (w *world) incoming(agent string, kv ...string) *reader {
 
 // reader reads a canonical stream.
 type reader struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.ServerStreamingClient[routerpb.StreamItem]
 	items  chan *routerpb.StreamItem
 	done   chan struct{}
@@ -158,7 +158,7 @@ func (r *reader) next() *routerpb.StreamItem {
 // patience is how long tests wait for what must come.
 const patience = 10 * time.Second
 
-func wait[T any](t *testing.T, c <-chan T) T {
+func wait[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -183,7 +183,7 @@ func none[T any](t *testing.T, c <-chan T) {
 
 // peer is an agent on the module's own stream.
 type peer struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.BidiStreamingClient[transportpb.ConnectRequest, transportpb.ConnectResponse]
 	cancel func()
 	done   chan struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"time"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
@@ -12,6 +13,9 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
+
+// maxNote is the largest length of a refusal's text in bytes.
+const maxNote = 1 << 10
 
 // submission is an envelope that somebody hands over.
 type submission struct {
@@ -93,5 +97,7 @@ func refusalOf(err error) (queue.Answer, bool) {
 	if !errors.As(err, &e) {
 		return queue.Answer{}, false
 	}
-	return queue.Answer{State: transportpb.Answer_STATE_REFUSED, Stage: e.Stage, Code: e.Code, Note: e.Note}, true
+	// The note may quote what a peer wrote; frames hold valid text only.
+	note := strings.ToValidUTF8(e.Note[:min(len(e.Note), maxNote)], "")
+	return queue.Answer{State: transportpb.Answer_STATE_REFUSED, Stage: e.Stage, Code: e.Code, Note: note}, true
 }
