@@ -272,4 +272,3 @@ func setting(t *testing.T, name string, otherwise int) int {
 	require.NoError(t, err, name)
 	return n
 }
-
