@@ -55,7 +55,11 @@ func (e *DataError) Unwrap() error { return e.Err }
 func Run(ctx context.Context, c Config) (err error) {
 	// Addresses are tried first: an installation that runs already is then reported as such.
 	listeners, err := listen(ctx, c)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		listeners.close()
+		return nil
+	case err != nil:
 		return err
 	}
 	defer listeners.close()

@@ -61,6 +61,13 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	require.NoError(t, <-ended)
 }
 
+func TestStoppedBeforeItServes(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := Config{Router: "localhost:0", Registry: "localhost:0", Data: t.TempDir() + "/data", Out: io.Discard, Logger: slog.New(slog.DiscardHandler)}
+	require.NoError(t, Run(ctx, c))
+}
+
 func TestDataErrorAlwaysHasARemedy(t *testing.T) {
 	err := &DataError{Dir: "d", Err: errors.New("no space")}
 	require.EqualError(t, err, "data directory d cannot be opened: no space. Fix: use --data with a directory that you can write")
