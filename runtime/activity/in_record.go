@@ -53,7 +53,7 @@ func (b *Buffer) recordIn(a Arrival) (Verdict, *storagepb.InRecord, store.Mark, 
 		rec := t.withAlias(was, e, false)
 		mark, err := b.replaceIn(t, rec, true, "add a message id")
 		return Running, rec, mark, err
-	case mayRerun(was, a):
+	case mayRerun(was, a), b.renewed(was, a):
 		rec, mark, err := b.reopen(was, a)
 		return Rerun, rec, mark, err
 	default:
@@ -166,6 +166,13 @@ func mayRerun(rec *storagepb.InRecord, a Arrival) bool {
 		}
 	}
 	return true
+}
+
+// renewed tells whether a message that has ended comes again as another operation: its producer has forgotten the outcome
+// of a content key or caller's key, since the window is over, and has numbered the message anew.
+func (b *Buffer) renewed(rec *storagepb.InRecord, a Arrival) bool {
+	return a.Envelope.GetRetryCount() == 0 && a.Envelope.GetSequenceNumber() != rec.GetProducerSequence() &&
+		b.cfg.Now().Sub(rec.GetOutcome().GetAt().AsTime()) >= b.cfg.DedupWindow
 }
 
 // reopen makes a message that has ended active again for a further attempt.

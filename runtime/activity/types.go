@@ -91,8 +91,8 @@ const (
 	Running
 	// Finished: another attempt of a finished message; the recorded outcome holds.
 	Finished
-	// Rerun: a further attempt of a message whose outcome was a retryable failure; the record is active again, its number
-	// unchanged, and it is to run.
+	// Rerun: a further attempt of a message whose outcome was a retryable failure, or, after the deduplication window,
+	// another operation with the same key; the record is active again, its number unchanged, and it is to run.
 	Rerun
 )
 
