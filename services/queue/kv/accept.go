@@ -243,15 +243,31 @@ func (c *change) alias(s *submission, known *storagepb.QueueMessageId, t *storag
 	known.Attempts = append(known.Attempts, &storagepb.QueueMessageId_Attempt{TokenKey: s.key[:], RetryCount: s.retry})
 	c.saveID(s.id, known)
 	if len(t.GetMessageIds()) >= maxAttempts {
-		// The oldest attempt is the one that nobody will name any more.
-		if err := c.forgetID(t.GetMessageIds()[0], s.key); err != nil {
+		if err := c.forgetAttempt(s.key, t); err != nil {
 			return nil, err
 		}
-		t.MessageIds = slices.Delete(t.MessageIds, 0, 1)
 	}
 	t.MessageIds = append(t.MessageIds, s.id)
 	c.saveToken(s.key, t)
 	return nil, nil
+}
+
+// forgetAttempt makes room for another id: of the oldest attempt that is neither the first nor the one that waits, since
+// those are the ones that an outcome names.
+func (c *change) forgetAttempt(key tokenKey, t *storagepb.QueueToken) error {
+	ids, current := t.GetMessageIds(), ""
+	if r := c.e.waiting(t); r != nil {
+		current = r.messageID
+	}
+	i := 1
+	if ids[i] == current {
+		i++
+	}
+	if err := c.forgetID(ids[i], key); err != nil {
+		return err
+	}
+	t.MessageIds = slices.Delete(ids, i, i+1)
+	return nil
 }
 
 // copyToCustodian repeats an ask to the agent that has, or had, the operation. One copy is outstanding at a time, and a

@@ -17,8 +17,7 @@ func (e *Engine) Expire(ctx context.Context, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	now = e.at(now)
-	e.mu.Lock()
-	wake, err := e.sweep(now)
+	wake, err := e.lockSwept(now)
 	next := e.nextDue()
 	mark := e.mark
 	e.mu.Unlock()
@@ -43,24 +42,23 @@ func (e *Engine) nextDue() time.Time {
 	return next
 }
 
-// sweep ends leases first, since what comes back may have run out too. It returns the addresses at which something has
-// become available, whatever else happened.
-func (e *Engine) sweep(now time.Time) (wake []string, err error) {
+// lockSwept ends what has run out at now, gives others a turn between its batches, and returns with the engine locked
+// when nothing is due any more, or an error came. The addresses are those at which something has become available.
+func (e *Engine) lockSwept(now time.Time) (wake []string, err error) {
 	for {
+		e.mu.Lock()
 		c := e.begin()
 		n, err := e.sweepSome(c, now)
-		if err != nil {
+		if err != nil || n == 0 {
 			return wake, err
 		}
-		if n == 0 {
-			return wake, nil
-		}
 		wake = append(wake, c.wake...)
+		e.mu.Unlock()
 	}
 }
 
-// sweepSome ends some rows in one batch, and says how many. The rows leave their heap while they are gathered, and
-// return when the batch fails.
+// sweepSome ends some rows in one batch, and says how many: leases first, since what comes back may have run out too. The
+// rows leave their heap while they are gathered, and return when the batch fails.
 func (e *Engine) sweepSome(c *change, now time.Time) (int, error) {
 	heap, end := &e.ends, c.endLease
 	if r := e.ends.top(); r == nil || r.until.After(now) {

@@ -28,8 +28,7 @@ func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Deliv
 		return nil, nil
 	}
 	r.Now = e.at(r.Now)
-	e.mu.Lock()
-	wake, err := e.sweep(r.Now)
+	wake, err := e.lockSwept(r.Now)
 	var taken []handout
 	if err == nil && e.current(r.Holder) {
 		taken, err = e.take(&r)

@@ -182,11 +182,14 @@ var pruneRules = []rule{
 		var again []queue.Message
 		for range 100 {
 			again = append(again, w.attempt(m))
+			again[len(again)-1].Envelope.RetryCount = uint32(len(again))
 			w.accept(again[len(again)-1], queued)
 		}
 		w.restart()
 		d := w.one(alice(), toAny)
 		w.custody(alice(), d, true)
+		w.end(alice(), m, ack.Failed, ack.InternalError)
+		w.isDone(m, ack.Failed, ack.InternalError)
 		w.end(alice(), again[99], ack.Fulfilled, ack.NoCode)
 		w.isDone(m, ack.Fulfilled, ack.NoCode)
 		w.pass(100 * time.Hour)
