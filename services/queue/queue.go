@@ -26,7 +26,8 @@ const (
 
 // Limits bound an engine. Zero fields are the defaults.
 type Limits struct {
-	// MaxWork is the largest number of work messages that wait at one address.
+	// MaxWork is the largest number of work messages that wait or are leased at one address. Signals and answers have
+	// bounds ten times as large, each their own.
 	MaxWork int
 	// DeliveryBudget is how often one message is handed out before it becomes a dead letter.
 	DeliveryBudget int
@@ -47,15 +48,18 @@ type Engine interface {
 	// Admit decides whether an instance of an agent may connect, and records it before it returns. A higher epoch of the
 	// known store takes over; the same epoch reconnects; another store is admitted only when live is false, and with it
 	// everything in the former store's custody is lost; a lower epoch and a former store are refused. A holder without
-	// Store is one unnamed store and always admitted where no named store is live.
+	// Store is one unnamed store and always admitted where no named store is live; it replaces a named one, and is
+	// replaced, like any other store, only that it is never a former one. Leases of the instance before end.
 	Admit(ctx context.Context, h Holder, live bool) (Admission, error)
 
 	// Accept takes a message, or answers for one that it knows by its token or message id. With m.Ends set it applies that
-	// outcome in the same transition.
+	// outcome in the same transition, unless the message is known. From a named instance that was superseded nothing is
+	// taken.
 	Accept(ctx context.Context, m Message) (Answer, error)
 
 	// Lease hands out the oldest messages that wait at the addresses, within r's limits, until r.Until. A lease is not
-	// durable: after a restart every message is free again. The same message keeps its Seq over all leases.
+	// durable: after a restart every message is free again. The same message keeps its Seq over all leases. What has run
+	// out at r.Now is ended first, as by Expire; a superseded instance gets nothing.
 	Lease(ctx context.Context, r LeaseRequest) ([]Delivery, error)
 
 	// Custody moves a leased message into the holder's custody. It is false unless the holder's store has the message
@@ -70,10 +74,12 @@ type Engine interface {
 	// it is work.
 	Dead(ctx context.Context, h Holder, seq int64, messageID string, reason string) (bool, error)
 
-	// Withdraw takes a message back that waits in its queue.
+	// Withdraw takes a message back that waits in its queue. Only its producer can. One that waits again after an agent
+	// had it is removed too, and the answer is that it is too late.
 	Withdraw(ctx context.Context, w Withdrawal) (transportpb.WithdrawAnswer_State, error)
 
-	// Lookup finds the message with this id, or the one that an earlier attempt with this id became.
+	// Lookup finds the message with this id, or the one that an earlier attempt with this id became. What it says need
+	// not be durable yet, but becomes so before anything that is accepted later.
 	Lookup(ctx context.Context, messageID string) (Origin, bool, error)
 
 	// Expire ends what has run out at now: leases, times to live, unfetched signals and answers. It returns when it has
@@ -155,8 +161,8 @@ type LeaseRequest struct {
 	// Addresses are agent:ID and the capabilities for which the holder is live.
 	Addresses []string
 	Class     transportpb.Class
-	// MaxMessages bounds the number of messages, MaxBytes their encoded sizes together; the first one is handed out
-	// whatever its size.
+	// MaxMessages bounds the number of messages, 0 hands out none. MaxBytes bounds their encoded sizes together; the
+	// first one is handed out whatever its size, and the first that does not fit ends the lease.
 	MaxMessages int
 	MaxBytes    int64
 	Now, Until  time.Time
@@ -192,7 +198,8 @@ type Origin struct {
 	Custodian string
 }
 
-// Depth tells how much an address holds.
+// Depth tells how much an address holds. Work, Answers and Signals count what waits and what is leased, Leased only the
+// latter; Oldest is when the oldest of them was accepted.
 type Depth struct {
 	To                     string
 	Work, Answers, Signals int
