@@ -15,6 +15,7 @@ import (
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
 )
@@ -85,7 +86,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 		finished = 2_000
 	}
 	ctx, dir := t.Context(), t.TempDir()
-	s := openPebble(t, dir)
+	s := openPebble(t, dir, pebble.Service)
 	c := &counting{Store: s, noSync: true}
 	e := open(t, c)
 	atOpen := c.take()
@@ -112,7 +113,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 	require.Equal(t, before, after)
 
 	require.NoError(t, s.Close())
-	s = openPebble(t, dir)
+	s = openPebble(t, dir, pebble.Service)
 	defer func() { require.NoError(t, s.Close()) }()
 	c.Store = s
 	c.take()

@@ -31,11 +31,11 @@ func TestMemory(t *testing.T) {
 func TestPebble(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) (queue.Engine, func() queue.Engine) {
 		dir := t.TempDir()
-		s := openPebble(t, dir)
+		s := openPebble(t, dir, pebble.Small)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		return open(t, s), func() queue.Engine {
 			require.NoError(t, s.Close())
-			s = openPebble(t, dir)
+			s = openPebble(t, dir, pebble.Small)
 			return open(t, s)
 		}
 	})
@@ -48,9 +48,9 @@ func open(t testing.TB, s store.Store) *kv.Engine {
 	return e
 }
 
-func openPebble(t testing.TB, dir string) store.Store {
+func openPebble(t testing.TB, dir string, p pebble.Profile) store.Store {
 	t.Helper()
-	s, err := pebble.Open(dir, pebble.Options{Logger: slog.New(slog.DiscardHandler)})
+	s, err := pebble.Open(dir, pebble.Options{Profile: p, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	return s
 }
