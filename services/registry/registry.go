@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func Open(ctx context.Context, s store.Store, o Options) (*Registry, error) {
 		}
 		d := new(registrypb.AgentDescriptor)
 		if err := proto.Unmarshal(value, d); err != nil {
-			return fmt.Errorf("record %q: %w", key, err)
+			return &store.DamagedError{File: "the registry's store", Offset: -1, Key: bytes.Clone(key), Err: err}
 		}
 		r.agents[d.GetAgentId()] = &Entry{Descriptor: d}
 		return nil

@@ -182,3 +182,14 @@ func TestAFailedStoreIsAnError(t *testing.T) {
 	require.Equal(t, codes.Internal, status.Code(err))
 	require.Nil(t, r.Capabilities("a"), "what is not durable is not known")
 }
+
+func TestADamagedRecordIsNotIgnored(t *testing.T) {
+	s := store.NewMemory()
+	var b store.Batch
+	b.Set([]byte(keyAgent+"a"), []byte{0xff})
+	require.NoError(t, store.Write(t.Context(), s, &b))
+	_, err := Open(t.Context(), s, Options{})
+	var damaged *store.DamagedError
+	require.ErrorAs(t, err, &damaged)
+	require.Equal(t, keyAgent+"a", string(damaged.Key))
+}

@@ -73,7 +73,11 @@ func Run(ctx context.Context, c Config) (err error) {
 			err = fmt.Errorf("close the data: %w", closing)
 		}
 	}()
-	return serve(ctx, c, db, listeners)
+	err = serve(ctx, c, db, listeners)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // it was stopped while it started
+	}
+	return err
 }
 
 type listeners struct{ router, registry net.Listener }
