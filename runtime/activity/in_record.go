@@ -53,7 +53,14 @@ func (b *Buffer) recordIn(a Arrival) (Verdict, *storagepb.InRecord, store.Mark, 
 		rec := t.withAlias(was, e, false)
 		mark, err := b.replaceIn(t, rec, true, "add a message id")
 		return Running, rec, mark, err
-	case mayRerun(was, a), b.renewed(was, a):
+	case b.renewed(was, a):
+		renewed := copyIn(was)
+		for _, known := range renewed.GetAliases() {
+			known.Earlier = true
+		}
+		rec, mark, err := b.reopen(renewed, a)
+		return Rerun, rec, mark, err
+	case mayRerun(was, a):
 		rec, mark, err := b.reopen(was, a)
 		return Rerun, rec, mark, err
 	default:
@@ -161,7 +168,7 @@ func mayRerun(rec *storagepb.InRecord, a Arrival) bool {
 		return false
 	}
 	for _, known := range rec.GetAliases() {
-		if known.GetRetryCount() >= a.Envelope.GetRetryCount() {
+		if !known.GetEarlier() && known.GetRetryCount() >= a.Envelope.GetRetryCount() {
 			return false
 		}
 	}

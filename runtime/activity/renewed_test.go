@@ -34,5 +34,10 @@ func TestAKeyNamesAnotherOperationAfterTheWindow(t *testing.T) {
 	require.Equal(t, first.GetSequence(), rec.GetSequence())
 	require.Nil(t, rec.GetOutcome())
 	g.reopen()
-	g.finish(rec.GetSequence(), ack.Fulfilled, ack.NoCode, "")
+	g.finish(rec.GetSequence(), ack.Failed, ack.InternalError, "")
+	retry := g.arrival("key", 1)
+	retry.Envelope.SequenceNumber = again.Envelope.GetSequenceNumber()
+	v, _ = g.receive(retry)
+	require.Equal(t, activity.Rerun, v, "retries of the operation before do not count")
+	g.reopen()
 }

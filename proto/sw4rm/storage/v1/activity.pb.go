@@ -852,7 +852,9 @@ type Alias struct {
 	MessageId  string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	RetryCount uint32                 `protobuf:"varint,2,opt,name=retry_count,json=retryCount,proto3" json:"retry_count,omitempty"`
 	// An outcome was owed to it, so a later run owes it none.
-	Answered      bool `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	Answered bool `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	// It is of an operation that had the same key before, so its retry_count says nothing about this one.
+	Earlier       bool `protobuf:"varint,4,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,6 +906,13 @@ func (x *Alias) GetRetryCount() uint32 {
 func (x *Alias) GetAnswered() bool {
 	if x != nil {
 		return x.Answered
+	}
+	return false
+}
+
+func (x *Alias) GetEarlier() bool {
+	if x != nil {
+		return x.Earlier
 	}
 	return false
 }
@@ -1373,13 +1382,14 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\aack_for\x18\x02 \x01(\tR\x06ackFor\x12,\n" +
 	"\x05stage\x18\x03 \x01(\x0e2\x16.sw4rm.common.AckStageR\x05stage\x12+\n" +
 	"\x04code\x18\x04 \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note\"c\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\"}\n" +
 	"\x05Alias\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
 	"retryCount\x12\x1a\n" +
-	"\banswered\x18\x03 \x01(\bR\banswered\"\xc2\b\n" +
+	"\banswered\x18\x03 \x01(\bR\banswered\x12\x18\n" +
+	"\aearlier\x18\x04 \x01(\bR\aearlier\"\xc2\b\n" +
 	"\bInRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x121\n" +
