@@ -100,6 +100,15 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// pause lets the process stand still for d.
+func (p *process) pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return // it has ended
+	}
+	time.AfterFunc(d, func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }) // an error says that it was killed since
+}
+
 // stop asks the process to end, and returns what it ended with.
 func (p *process) stop(ctx context.Context) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended

@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/agent"
+	"github.com/sw4rm/sw4rm-go/runtime/sw4rm"
+)
+
+// stage is where the operations play: the services, the agents' processes, and what they have said.
+type stage struct {
+	t          *testing.T
+	dir        string
+	operations int
+	services   *services
+	history    *history.Writer
+	agents     map[string]*process
+	processes  map[string]int
+
+	mu       sync.Mutex
+	finished map[string]bool
+	progress chan struct{}
+}
+
+func newStage(t *testing.T, operations int) *stage {
+	t.Helper()
+	dir := workDir(t)
+	require.NoError(t, os.Mkdir(historyDir(dir), 0o700))
+	h, err := history.Create(historyDir(dir), "test")
+	require.NoError(t, err)
+	s := &stage{
+		t: t, dir: dir, operations: operations, services: newServices(t, dir, time.Second), history: h,
+		agents: map[string]*process{}, processes: map[string]int{}, finished: map[string]bool{}, progress: make(chan struct{}, 1),
+	}
+	s.services.start()
+	for _, id := range append(slices.Clone(workers), clientID) {
+		s.launch(id)
+	}
+	return s
+}
+
+// workDir returns a directory that stays when the test fails.
+func workDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sw4rm-e2e-")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("logs, histories and data are kept in %s", dir)
+			return
+		}
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	return dir
+}
+
+// launch starts the next process of an agent.
+func (s *stage) launch(id string) {
+	s.t.Helper()
+	role := roleWorker
+	if id == clientID {
+		role = roleClient
+	}
+	s.processes[id]++
+	cmd, err := cast(role, id, s.processes[id], s.dir, s.operations, s.services)
+	require.NoError(s.t, err)
+	s.agents[id] = launch(s.t, actor(id, s.processes[id]), s.dir, cmd, s.heard)
+}
+
+// heard takes a line that an agent has printed.
+func (s *stage) heard(line string) {
+	key, ok := strings.CutPrefix(line, "finished ")
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	s.finished[operationOf(key)] = true
+	s.mu.Unlock()
+	select {
+	case s.progress <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stage) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.finished)
+}
+
+// play makes the faults of the plan, until the client has seen every operation's end.
+func (s *stage) play(ctx context.Context, plan []fault) {
+	s.t.Helper()
+	for {
+		client := s.agents[clientID]
+		for len(plan) > 0 && s.count() >= plan[0].after {
+			s.fail(ctx, plan[0])
+			plan = plan[1:]
+			client = s.agents[clientID]
+		}
+		select {
+		case <-s.progress:
+		case <-client.done:
+			require.NoError(s.t, client.err, "%s: %s", client.name, client.tail())
+			require.Equal(s.t, s.operations, s.count())
+			s.end(ctx)
+			return
+		case <-ctx.Done():
+			s.t.Fatalf("%d of %d operations have finished: %v\n%s", s.count(), s.operations, ctx.Err(), client.tail())
+		}
+	}
+}
+
+// fail makes a fault.
+func (s *stage) fail(ctx context.Context, f fault) {
+	s.t.Helper()
+	victim := s.services.process
+	if f.victim != routerID {
+		victim = s.agents[f.victim]
+	}
+	s.t.Logf("after %d operations: %s %s", s.count(), f.how, victim.name)
+	switch f.how {
+	case pause:
+		victim.pause(s.t, 2*s.services.lease)
+		return
+	case stop:
+		err := victim.stop(ctx)
+		if f.victim != clientID { // which says that it leaves operations open
+			require.NoError(s.t, err, victim.tail())
+		}
+	default:
+		victim.kill()
+		s.history.Add(history.Event{Actor: victim.name, Op: history.Kill, Kind: history.Info})
+	}
+	if f.victim == routerID {
+		s.services.launch()
+	} else {
+		s.launch(f.victim)
+	}
+}
+
+// end stops the agents and the services as an operator would.
+func (s *stage) end(ctx context.Context) {
+	s.t.Helper()
+	for _, id := range workers {
+		require.NoError(s.t, s.agents[id].stop(ctx), s.agents[id].tail())
+	}
+	require.NoError(s.t, s.services.stop(ctx), s.services.tail())
+}
+
+// examine looks into the agents' buffers, and adds what the handlers' agents have recorded to the history.
+func (s *stage) examine() {
+	s.t.Helper()
+	events, err := history.Read(historyDir(s.dir), "")
+	require.NoError(s.t, err)
+	tokens := map[string]string{}
+	for _, e := range events {
+		if e.Token != "" {
+			tokens[e.Token] = e.Key
+		}
+	}
+	for _, id := range workers {
+		buf := s.open(id).Buffer()
+		require.Empty(s.t, buf.OpenIn(), "%s has work left", id)
+		for token, key := range tokens {
+			rec, err := buf.InByToken(clientID, planOf(key).to.String(), token)
+			if errors.Is(err, activity.ErrUnknown) {
+				continue
+			}
+			require.NoError(s.t, err)
+			o := rec.GetOutcome()
+			s.history.Add(history.Event{
+				Actor: id, Op: history.Record, Kind: history.Info, Key: key, Token: token,
+				Stage: ack.Stage(o.GetStage()).String(), Code: ack.Code(o.GetCode()).String(),
+			})
+		}
+	}
+	require.Empty(s.t, s.open(clientID).Buffer().OpenOut())
+	require.NoError(s.t, s.history.Close())
+}
+
+// open opens an agent's data directory until the test ends.
+func (s *stage) open(id string) *agent.Agent {
+	s.t.Helper()
+	a, err := sw4rm.New(agent.Config{ID: id, DataDir: dataDir(s.dir, id), Logger: quiet()})
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, a.Close()) })
+	return a
+}
