@@ -31,6 +31,11 @@ func (d *demo) report(o *outcome) error {
 	if err := result.Table(d.out, results); err != nil {
 		return err
 	}
+	findings := 0
+	for _, r := range results {
+		findings += r.Findings
+	}
+	fmt.Fprintf(d.out, "\n%d findings in %d files; see them with: go run ./examples/review/client PATH…\n", findings, len(results))
 	fmt.Fprint(d.out, legend)
 	for _, line := range []struct {
 		name string
