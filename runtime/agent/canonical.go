@@ -265,8 +265,6 @@ func answerFromStatus(err error) *transportpb.Answer {
 		code = ack.ValidationError
 	case codes.ResourceExhausted:
 		code = ack.OversizePayload
-	case codes.PermissionDenied, codes.Unauthenticated:
-		code = ack.PermissionDenied
 	case codes.NotFound, codes.Unimplemented:
 		code = ack.NoRoute
 	default:

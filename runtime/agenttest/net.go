@@ -17,7 +17,6 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
-	"github.com/sw4rm/sw4rm-go/services/queue/kv"
 	"github.com/sw4rm/sw4rm-go/services/registry"
 	"github.com/sw4rm/sw4rm-go/services/router"
 	"github.com/sw4rm/sw4rm-go/services/server"
@@ -67,18 +66,15 @@ func New(t testing.TB, opts ...Option) *Net {
 func (n *Net) StartRouter() {
 	n.t.Helper()
 	ctx := context.Background()
-	wakeups := &router.Wakeups{}
-	engine, err := kv.Open(ctx, store.Sub(n.store, "queue/"), kv.Options{Limits: n.limits, Logger: n.log, Notify: wakeups.Notify})
-	if err != nil {
-		n.t.Fatalf("open the queue engine: %v", err)
-	}
 	reg, err := registry.Open(ctx, store.Sub(n.store, "registry/"), registry.Options{Logger: n.log})
 	if err != nil {
 		n.t.Fatalf("open the registry: %v", err)
 	}
-	core, err := router.New(router.Config{Engine: engine, Wakeups: wakeups, Directory: reg, Lease: n.lease, Logger: n.log})
+	core, err := router.Open(ctx, store.Sub(n.store, "queue/"), router.Options{
+		Limits: n.limits, Directory: reg, Lease: n.lease, Logger: n.log,
+	})
 	if err != nil {
-		n.t.Fatalf("make the router: %v", err)
+		n.t.Fatalf("open the router: %v", err)
 	}
 	s := grpc.NewServer(server.Options()...)
 	core.Register(s)

@@ -54,8 +54,9 @@ type Engine interface {
 
 	// Accept takes a message, or answers for one that it knows by its token or message id. With m.Ends set it applies that
 	// outcome in the same transition, unless the message is known. From a named instance that was superseded nothing is
-	// taken.
-	Accept(ctx context.Context, m Message) (Answer, error)
+	// taken. Accept applies the transition before it returns, so that messages of one address are queued in the order of
+	// the calls, but does not wait until it is durable: nobody may be told the answer before the receipt gives it.
+	Accept(ctx context.Context, m Message) (Receipt, error)
 
 	// Lease hands out the oldest messages that wait at the addresses, within r's limits, until r.Until. A lease is not
 	// durable: after a restart every message is free again. The same message keeps its Seq over all leases. What has run
@@ -135,6 +136,21 @@ type Message struct {
 	At time.Time
 	// Ends is the outcome that a terminal acknowledgement brings to the message that it names.
 	Ends *Outcome
+}
+
+// Receipt is an answer on its way to the disk. Whoever gets one asks for the answer, once.
+type Receipt interface {
+	// Answer blocks until the answer is durable.
+	Answer(ctx context.Context) (Answer, error)
+}
+
+// Submit is Accept that waits for the answer.
+func Submit(ctx context.Context, e Engine, m Message) (Answer, error) {
+	r, err := e.Accept(ctx, m)
+	if err != nil {
+		return Answer{}, err
+	}
+	return r.Answer(ctx)
 }
 
 // Outcome ends the message with this id. It counts only from the agent that has, or last had, the message, and with

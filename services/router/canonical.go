@@ -59,7 +59,11 @@ func (s *routerService) SendMessage(ctx context.Context, req *routerpb.SendMessa
 	} else if refused != nil {
 		return nil, refusedStatus(*refused)
 	}
-	answer, err := r.accept(ctx, m)
+	receipt, err := r.accept(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.settle(ctx, m, receipt)
 	if err != nil {
 		return nil, err
 	}

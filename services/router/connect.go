@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +30,6 @@ func (s *transportService) Connect(stream grpc.BidiStreamingServer[transportpb.C
 		in: make(chan *transportpb.ConnectRequest), inEnd: make(chan error, 1),
 		out: newOutbox(), window: newWindow(), waker: newWaker(),
 		ending: make(chan ending, 1), failed: make(chan error, 1),
-		inFlight: make(map[string]flight),
 	}
 	c.taking, c.stopTaking = context.WithCancel(ctx)
 	defer c.stopTaking()
@@ -58,12 +56,10 @@ type connection struct {
 	ending     chan ending
 	failed     chan error
 
-	credit   credit
-	window   *window
-	waker    *waker
-	drained  atomic.Bool
-	flightMu sync.Mutex
-	inFlight map[string]flight
+	credit  credit
+	window  *window
+	waker   *waker
+	drained atomic.Bool
 }
 
 // end asks the stream to end for a reason of the router's.

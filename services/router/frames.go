@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"hash/maphash"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,12 +10,6 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
-
-// flight counts the submissions of one message that are in a lane, so that a withdrawal comes after them.
-type flight struct {
-	key   uint64
-	count int
-}
 
 // handle starts what a frame asks for. An error says that the stream ends.
 func (c *connection) handle(f *transportpb.AgentFrame) error {
@@ -40,8 +33,8 @@ func (c *connection) handle(f *transportpb.AgentFrame) error {
 	return c.taking.Err()
 }
 
-// submit checks and addresses an envelope here, in the order of the stream, and lets a lane wait for the engine. Messages
-// to one address in one conversation share a lane, and so keep their order.
+// submit hands an envelope to the engine here, in the order of the stream, and lets a lane wait until the answer is
+// durable.
 func (c *connection) submit(f *transportpb.Submit) error {
 	m, err := c.router.prepare(c.taking, submission{
 		envelope: f.GetEnvelope(), named: []string{f.GetTo()}, class: f.GetClass(), from: c.holder,
@@ -56,56 +49,27 @@ func (c *connection) submit(f *transportpb.Submit) error {
 		c.fail(err)
 		return err
 	}
-	key := maphash.Comparable(c.router.seed, [2]string{m.To, m.Envelope.GetCorrelationId()})
-	id := m.Envelope.GetMessageId()
-	c.takeOff(id, key)
-	err = c.lanes.add(c.taking, key, proto.Size(m.Envelope), func(ctx context.Context) {
-		defer c.land(id)
-		answer, err := c.router.accept(ctx, m)
+	receipt, err := c.router.accept(c.taking, m)
+	if err != nil {
+		c.fail(err)
+		return err
+	}
+	return c.lanes.add(c.taking, f.GetN(), proto.Size(m.Envelope), func(ctx context.Context) {
+		answer, err := c.router.settle(ctx, m, receipt)
 		if err != nil {
 			c.fail(err)
 			return
 		}
 		c.answer(ctx, f.GetN(), answer)
 	})
-	if err != nil {
-		c.land(id)
-	}
-	return err
 }
 
 func (c *connection) answer(ctx context.Context, n uint64, a queue.Answer) {
 	c.out.say(ctx, &transportpb.RouterFrame{Frame: &transportpb.RouterFrame_Answer{Answer: answerOf(n, a)}})
 }
 
-func (c *connection) takeOff(id string, key uint64) {
-	c.flightMu.Lock()
-	defer c.flightMu.Unlock()
-	c.inFlight[id] = flight{key: key, count: c.inFlight[id].count + 1}
-}
-
-func (c *connection) land(id string) {
-	c.flightMu.Lock()
-	defer c.flightMu.Unlock()
-	if f := c.inFlight[id]; f.count > 1 {
-		c.inFlight[id] = flight{key: f.key, count: f.count - 1}
-	} else {
-		delete(c.inFlight, id)
-	}
-}
-
-// laneOf returns the lane that a submission of the message is in, any other one when there is none.
-func (c *connection) laneOf(id string) uint64 {
-	c.flightMu.Lock()
-	defer c.flightMu.Unlock()
-	if f, ok := c.inFlight[id]; ok {
-		return f.key
-	}
-	return maphash.String(c.router.seed, id)
-}
-
 func (c *connection) withdraw(f *transportpb.Withdraw) error {
-	return c.lanes.add(c.taking, c.laneOf(f.GetMessageId()), 0, func(ctx context.Context) {
+	return c.lanes.add(c.taking, f.GetN(), 0, func(ctx context.Context) {
 		state, err := c.router.withdraw(ctx, queue.Withdrawal{
 			From: c.holder, To: f.GetTo(), Token: f.GetToken(), MessageID: f.GetMessageId(),
 		})
@@ -163,7 +127,7 @@ func (c *connection) deliveryAck(f *transportpb.DeliveryAck) error {
 		do(c.taking)
 		return c.taking.Err()
 	}
-	return c.lanes.add(c.taking, maphash.Comparable(c.router.seed, f.GetSeq()), 0, do)
+	return c.lanes.add(c.taking, uint64(f.GetSeq()), 0, do)
 }
 
 // delivered says what an agent did with a delivery.

@@ -38,7 +38,9 @@ func FuzzSubmission(f *testing.F) {
 		}
 		_, err = address.Parse(m.To)
 		require.NoError(t, err)
-		answer, err := r.accept(t.Context(), m)
+		receipt, err := r.accept(t.Context(), m)
+		require.NoError(t, err)
+		answer, err := r.settle(t.Context(), m, receipt)
 		require.NoError(t, err)
 		require.NotZero(t, answer.State)
 	})

@@ -5,7 +5,6 @@ package router
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -71,7 +70,6 @@ type Router struct {
 	members *members
 	house   *housekeeper
 	streams atomic.Uint64
-	seed    maphash.Seed
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -105,7 +103,6 @@ func New(c Config) (*Router, error) {
 		maxBytes:  c.MaxEnvelopeBytes,
 		log:       c.Logger,
 		members:   newMembers(c.Lease),
-		seed:      maphash.MakeSeed(),
 		ctx:       ctx,
 		cancel:    cancel,
 	}

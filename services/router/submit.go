@@ -71,9 +71,18 @@ func (r *Router) prepare(ctx context.Context, s submission) (queue.Message, erro
 	return m, nil
 }
 
-// accept hands a prepared message to the engine and waits until the answer is durable.
-func (r *Router) accept(ctx context.Context, m queue.Message) (queue.Answer, error) {
-	answer, err := r.engine.Accept(ctx, m)
+// accept hands a prepared message to the engine.
+func (r *Router) accept(ctx context.Context, m queue.Message) (queue.Receipt, error) {
+	receipt, err := r.engine.Accept(ctx, m)
+	if err != nil {
+		return nil, r.failure(ctx, "accept", err)
+	}
+	return receipt, nil
+}
+
+// settle waits until the answer for an accepted message is durable.
+func (r *Router) settle(ctx context.Context, m queue.Message, receipt queue.Receipt) (queue.Answer, error) {
+	answer, err := receipt.Answer(ctx)
 	if err != nil {
 		return queue.Answer{}, r.failure(ctx, "accept", err)
 	}

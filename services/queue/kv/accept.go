@@ -9,6 +9,7 @@ import (
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
@@ -22,13 +23,13 @@ const (
 )
 
 // Accept takes a message, or answers for one that it knows.
-func (e *Engine) Accept(ctx context.Context, m queue.Message) (queue.Answer, error) {
+func (e *Engine) Accept(ctx context.Context, m queue.Message) (queue.Receipt, error) {
 	if err := ctx.Err(); err != nil {
-		return queue.Answer{}, err
+		return nil, err
 	}
 	s, refusal := e.check(m)
 	if refusal != nil {
-		return *refusal, nil
+		return receipt{answer: *refusal}, nil
 	}
 	e.mu.Lock()
 	c := e.begin()
@@ -41,18 +42,35 @@ func (e *Engine) Accept(ctx context.Context, m queue.Message) (queue.Answer, err
 	mark := e.mark
 	e.mu.Unlock()
 	if err != nil {
-		return queue.Answer{}, fmt.Errorf("accept message %s: %w", s.id, err)
+		return nil, fmt.Errorf("accept message %s: %w", s.id, err)
 	}
 	if answer.State == transportpb.Answer_STATE_REFUSED {
-		return *answer, nil
+		return receipt{answer: *answer}, nil
 	}
 	// The mark covers whatever was read, so a duplicate is answered no sooner than the first is durable.
-	err = e.s.Sync(ctx, mark)
-	e.wake(c.wake)
-	if err != nil {
-		return queue.Answer{}, fmt.Errorf("accept message %s: %w", s.id, err)
+	return receipt{e: e, answer: *answer, id: s.id, mark: mark, wake: c.wake}, nil
+}
+
+// receipt is the answer to an accepted message. One without an engine is a refusal, which changes nothing.
+type receipt struct {
+	e      *Engine
+	answer queue.Answer
+	id     string
+	mark   store.Mark
+	wake   []string
+}
+
+// Answer implements queue.Receipt.
+func (r receipt) Answer(ctx context.Context) (queue.Answer, error) {
+	if r.e == nil {
+		return r.answer, nil
 	}
-	return *answer, nil
+	err := r.e.s.Sync(ctx, r.mark)
+	r.e.wake(r.wake)
+	if err != nil {
+		return queue.Answer{}, fmt.Errorf("accept message %s: %w", r.id, err)
+	}
+	return r.answer, nil
 }
 
 // accept decides what becomes of a submission. A refusal leaves a change that must not be applied.
@@ -121,6 +139,12 @@ func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMess
 	if err != nil {
 		return nil, err
 	}
+	if t != nil && renewed(t, s) {
+		if err := c.forgetToken(s.key, t); err != nil {
+			return nil, err
+		}
+		t = nil
+	}
 	if t == nil {
 		return e.newWork(c, s, known)
 	}
@@ -162,6 +186,15 @@ func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMess
 		return answer, e.copyToCustodian(c, s, t)
 	}
 	return answer, nil
+}
+
+// renewed tells whether a token that is done comes again for another operation: its sender has ended the earlier one for
+// good, by its lowest open sequence, and has numbered this one anew. It is how a content key or a caller's key is used
+// again after the sender's deduplication window.
+func renewed(t *storagepb.QueueToken, s *submission) bool {
+	was := t.GetProducerSequence()
+	return t.GetState() == storagepb.QueueToken_STATE_DONE && s.retry == 0 && was > 0 &&
+		t.GetProducerStore() == s.From.Store && s.LowestOpen > was && s.sequence != was
 }
 
 // newWork takes a message whose token is unknown.

@@ -26,7 +26,7 @@ func BenchmarkAccept(b *testing.B) {
 			run(b, n, func(ctx context.Context, caller int, id string) error {
 				m := message(id)
 				m.To = fmt.Sprint("agent:a", caller)
-				a, err := e.Accept(ctx, m)
+				a, err := queue.Submit(ctx, e, m)
 				if err == nil && a.State != transportpb.Answer_STATE_NEW {
 					err = fmt.Errorf("%v: %s", a.State, a.Note)
 				}

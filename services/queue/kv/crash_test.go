@@ -97,7 +97,7 @@ func tell(t *testing.T, e queue.Engine, known *told, w, n int) error {
 	ctx, id := t.Context(), fmt.Sprintf("m-%d-%d", w, n)
 	m := message(id)
 	m.To = fmt.Sprint("capability:c", w)
-	a, err := e.Accept(ctx, m)
+	a, err := queue.Submit(ctx, e, m)
 	if err != nil || a.State != transportpb.Answer_STATE_NEW {
 		return fmt.Errorf("accept %v: %w", a, err)
 	}
@@ -118,7 +118,7 @@ func tell(t *testing.T, e queue.Engine, known *told, w, n int) error {
 	// Answers are fetched, so that their bound is not reached.
 	s := signal("ack-"+id, h.Agent, fmt.Sprint("agent:s", w))
 	s.From, s.Ends = h, &queue.Outcome{MessageID: id, Stage: ack.Fulfilled}
-	if a, err := e.Accept(ctx, s); err != nil || a.State != transportpb.Answer_STATE_NEW {
+	if a, err := queue.Submit(ctx, e, s); err != nil || a.State != transportpb.Answer_STATE_NEW {
 		return fmt.Errorf("outcome %v: %w", a, err)
 	}
 	known.step(id, ended, 0)
@@ -136,7 +136,7 @@ func checkImage(t *testing.T, image vfs.FS, steps map[string]int, lastSeq int64)
 		_, err := fmt.Sscanf(id, "m-%d-%d", &w, &n)
 		require.NoError(t, err)
 		m.To = fmt.Sprint("capability:c", w)
-		a, err := e.Accept(t.Context(), m)
+		a, err := queue.Submit(t.Context(), e, m)
 		require.NoError(t, err)
 		switch {
 		case step == ended:
@@ -149,7 +149,7 @@ func checkImage(t *testing.T, image vfs.FS, steps map[string]int, lastSeq int64)
 	}
 	m := message("after")
 	m.To = "agent:after"
-	_, err = e.Accept(t.Context(), m)
+	_, err = queue.Submit(t.Context(), e, m)
 	require.NoError(t, err)
 	ds, err := e.Lease(t.Context(), queue.LeaseRequest{
 		Holder: holder("after"), Addresses: []string{m.To}, Class: m.Class, MaxMessages: 1, Now: time.Now(), Until: time.Now().Add(time.Minute),

@@ -55,7 +55,7 @@ func request(h queue.Holder, class transportpb.Class, address string) queue.Leas
 func cycle(ctx context.Context, e queue.Engine, id string, from, by queue.Holder, address string) error {
 	m := message(id)
 	m.From, m.To = from, address
-	if a, err := e.Accept(ctx, m); err != nil || a.State != transportpb.Answer_STATE_NEW {
+	if a, err := queue.Submit(ctx, e, m); err != nil || a.State != transportpb.Answer_STATE_NEW {
 		return fmt.Errorf("accept: %v %s: %w", a.State, a.Note, err)
 	}
 	if err := take(ctx, e, by, transportpb.Class_CLASS_WORK, address); err != nil {
@@ -63,7 +63,7 @@ func cycle(ctx context.Context, e queue.Engine, id string, from, by queue.Holder
 	}
 	s := signal("ack-"+id, by.Agent, "agent:"+from.Agent)
 	s.From, s.Ends = by, &queue.Outcome{MessageID: id, Stage: ack.Fulfilled}
-	if a, err := e.Accept(ctx, s); err != nil || a.State != transportpb.Answer_STATE_NEW {
+	if a, err := queue.Submit(ctx, e, s); err != nil || a.State != transportpb.Answer_STATE_NEW {
 		return fmt.Errorf("outcome: %v %s: %w", a.State, a.Note, err)
 	}
 	return take(ctx, e, from, transportpb.Class_CLASS_SIGNAL, "agent:"+from.Agent)
@@ -93,7 +93,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 	measure := func(e queue.Engine, id string) counts {
 		c.take()
 		require.NoError(t, cycle(ctx, e, id, holder("sam"), holder("alice"), to))
-		dup, err := e.Accept(ctx, signal("ack-"+id, "alice", "agent:sam"))
+		dup, err := queue.Submit(ctx, e, signal("ack-"+id, "alice", "agent:sam"))
 		require.NoError(t, err)
 		require.Equal(t, transportpb.Answer_STATE_DONE, dup.State)
 		_, err = e.Expire(ctx, time.Now())
@@ -136,12 +136,12 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Admit(ctx, holder("alice"), false)
 	require.NoError(t, err)
-	_, err = e.Accept(ctx, message("a"))
+	_, err = queue.Submit(ctx, e, message("a"))
 	require.NoError(t, err)
 	ttl := message("ttl")
 	ttl.Envelope.TtlMs = 1000
 	ttl.To, ttl.At = "agent:bob", now
-	_, err = e.Accept(ctx, ttl)
+	_, err = queue.Submit(ctx, e, ttl)
 	require.NoError(t, err)
 	told = nil
 	depths := func() map[string]queue.Depth {
@@ -151,7 +151,7 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 	}
 	before := depths()
 	s.fail = errors.New("disk")
-	_, err = e.Accept(ctx, message("b"))
+	_, err = queue.Submit(ctx, e, message("b"))
 	require.ErrorIs(t, err, s.fail)
 	_, err = e.Lease(ctx, request(holder("alice"), transportpb.Class_CLASS_WORK, to))
 	require.ErrorIs(t, err, s.fail)
@@ -211,7 +211,7 @@ func TestNothingIsToldBeforeItIsSynced(t *testing.T) {
 	answers := make(chan transportpb.Answer_State, 3)
 	var wg sync.WaitGroup
 	accept := func() {
-		a, err := e.Accept(ctx, message("a"))
+		a, err := queue.Submit(ctx, e, message("a"))
 		if err == nil {
 			answers <- a.State
 		}
@@ -245,7 +245,7 @@ func TestCancelledLeaseGivesBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, err := e.Accept(ctx, message("a"))
+		_, err := queue.Submit(ctx, e, message("a"))
 		assert.ErrorIs(t, err, context.Canceled)
 	})
 	<-s.waiting
@@ -283,10 +283,10 @@ func TestNotify(t *testing.T) {
 	alice := holder("alice")
 	m := message("a")
 	m.Envelope.TtlMs = 60_000
-	_, err = e.Accept(ctx, m)
+	_, err = queue.Submit(ctx, e, m)
 	require.NoError(t, err)
 	wants(to)
-	_, err = e.Accept(ctx, m)
+	_, err = queue.Submit(ctx, e, m)
 	require.NoError(t, err)
 	wants()
 	lease := func() queue.Delivery {
@@ -307,14 +307,14 @@ func TestNotify(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 
-	_, err = e.Accept(ctx, message("b"))
+	_, err = queue.Submit(ctx, e, message("b"))
 	require.NoError(t, err)
 	require.NoError(t, take(ctx, e, alice, transportpb.Class_CLASS_WORK, to))
 	wants(to)
-	_, err = e.Accept(ctx, message("b"))
+	_, err = queue.Submit(ctx, e, message("b"))
 	require.NoError(t, err)
 	wants("agent:alice")
-	_, err = e.Accept(ctx, message("c"))
+	_, err = queue.Submit(ctx, e, message("c"))
 	require.NoError(t, err)
 	d = lease()
 	wants(to)
@@ -341,7 +341,7 @@ func TestNewAck(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		m := message(id)
 		m.Envelope.TtlMs = 1
-		_, err = e.Accept(ctx, m)
+		_, err = queue.Submit(ctx, e, m)
 		require.NoError(t, err)
 	}
 	_, err = e.Expire(ctx, time.Now().Add(time.Second))
@@ -368,7 +368,7 @@ func TestKeepDead(t *testing.T) {
 	require.NoError(t, err)
 	now := time.Now()
 	for i := range 200 {
-		_, err = e.Accept(ctx, signal(fmt.Sprint(i), "sam", "agent:bob"))
+		_, err = queue.Submit(ctx, e, signal(fmt.Sprint(i), "sam", "agent:bob"))
 		require.NoError(t, err)
 	}
 	_, err = e.Expire(ctx, now.Add(2*time.Minute))
@@ -403,7 +403,7 @@ func TestNothingIsLeftOfAnEndedOperation(t *testing.T) {
 func TestDamagedRecord(t *testing.T) {
 	ctx, s := t.Context(), store.NewMemory()
 	e := open(t, s)
-	_, err := e.Accept(ctx, message("a"))
+	_, err := queue.Submit(ctx, e, message("a"))
 	require.NoError(t, err)
 	var keys [][]byte
 	require.NoError(t, s.Scan(nil, nil, func(key, value []byte) error {
@@ -419,7 +419,7 @@ func TestDamagedRecord(t *testing.T) {
 	_, err = s.Apply(&b)
 	require.NoError(t, err)
 	var damaged *store.DamagedError
-	_, err = e.Accept(ctx, message("a"))
+	_, err = queue.Submit(ctx, e, message("a"))
 	require.ErrorAs(t, err, &damaged)
 	_, err = e.Lease(ctx, request(holder("alice"), transportpb.Class_CLASS_WORK, to))
 	require.ErrorAs(t, err, &damaged)

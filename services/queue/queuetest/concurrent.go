@@ -69,7 +69,7 @@ func concurrent(t *testing.T, open Open) {
 		for n := range perProducer {
 			m := f.message(p, n)
 			require.Equal(t, 1, f.taken[idOf(m)], "message %s", idOf(m))
-			a, err := f.e.Accept(ctx, m)
+			a, err := queue.Submit(ctx, f.e, m)
 			require.NoError(t, err)
 			require.Contains(t, []transportpb.Answer_State{delivered, done}, a.State)
 		}
@@ -86,7 +86,7 @@ func (f *traffic) message(producer, n int) queue.Message {
 
 func (f *traffic) produce(producer int) {
 	for n := 0; n < perProducer && f.ctx.Err() == nil && !f.t.Failed(); {
-		a, err := f.e.Accept(f.ctx, f.message(producer, n))
+		a, err := queue.Submit(f.ctx, f.e, f.message(producer, n))
 		if !assert.NoError(f.t, err) {
 			return
 		}
@@ -96,7 +96,7 @@ func (f *traffic) produce(producer int) {
 			runtime.Gosched()
 			continue
 		}
-		again, err := f.e.Accept(f.ctx, f.message(producer, n))
+		again, err := queue.Submit(f.ctx, f.e, f.message(producer, n))
 		assert.NoError(f.t, err)
 		assert.NotContains(f.t, []transportpb.Answer_State{isNew, refused}, again.State)
 		n++
@@ -172,7 +172,7 @@ func (f *traffic) treat(rng *rand.Rand, h queue.Holder, d queue.Delivery) {
 		return
 	case 1:
 		f.free(id, true)
-		a, err := f.e.Accept(f.ctx, queue.Message{
+		a, err := queue.Submit(f.ctx, f.e, queue.Message{
 			Envelope: &commonpb.Envelope{MessageId: "ack-" + id}, To: toSam, Class: answer, From: h, At: time.Now(),
 			Ends: &queue.Outcome{MessageID: id, Stage: ack.Fulfilled},
 		})

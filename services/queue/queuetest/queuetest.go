@@ -172,7 +172,7 @@ func (w *world) attempt(m queue.Message) queue.Message {
 func (w *world) submit(m queue.Message) queue.Answer {
 	w.Helper()
 	m.At = w.now
-	a, err := w.e.Accept(w.ctx, m)
+	a, err := queue.Submit(w.ctx, w.e, m)
 	require.NoError(w, err)
 	return a
 }
