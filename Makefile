@@ -49,7 +49,7 @@ unit: ## Run the tests, with the race detector where there is a C compiler.
 .PHONY: vet
 vet: ## Run gofmt and go vet.
 	@echo "== gofmt, go vet"
-	@files="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$files" ]; then echo "not formatted; run gofmt -w on:"; echo "$$files"; exit 1; fi
+	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "not formatted; run gofmt -w on:"; echo "$$files"; exit 1; fi
 	@go vet ./...
 	@for m in $(MODULES); do (cd $$m && go vet ./...); done
 

@@ -35,7 +35,7 @@ func (d *demo) report(o *outcome) error {
 	for _, r := range results {
 		findings += r.Findings
 	}
-	fmt.Fprintf(d.out, "\n%d findings in %d files; see them with: go run ./examples/review/client PATH…\n", findings, len(results))
+	fmt.Fprintf(d.out, "\n%d findings in %d files\n", findings, len(results))
 	fmt.Fprint(d.out, legend)
 	for _, line := range []struct {
 		name string
