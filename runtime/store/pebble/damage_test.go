@@ -116,16 +116,18 @@ func only(sums map[string]uint32, file string) map[string]uint32 {
 // filled returns a directory with several tables and logs, and what is in it.
 func filled(t *testing.T, closed bool) (image, []int) {
 	t.Helper()
-	fs := vfs.NewMem()
+	fs := vfs.NewCrashableMem()
 	d, err := pebble.Open("data", quiet(fs).Tiny())
 	require.NoError(t, err)
 	acked, err := appendUntil(t.Context(), d, 4, 0, 400)
 	require.NoError(t, err)
 	if closed {
 		require.NoError(t, d.Close())
-		return readImage(t, fs), acked
 	}
-	files := readImage(t, fs) // what a killed process leaves
+	// A clone with everything is what a killed process leaves.
+	files := readImage(t, fs.CrashClone(vfs.CrashCloneCfg{
+		UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1)),
+	}))
 	require.NoError(t, d.Close())
 	return files, acked
 }

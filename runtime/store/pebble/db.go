@@ -42,7 +42,7 @@ type DB struct {
 	// write admits one batch at a time: a write that fails inside Pebble leaves its pipeline in a state in which the
 	// next one never returns.
 	write   sync.Mutex
-	applied uint64
+	applied atomic.Uint64
 
 	commit committer
 
@@ -113,8 +113,7 @@ func (d *DB) Apply(b *store.Batch) (store.Mark, error) {
 			return 0, err
 		}
 	}
-	d.applied++
-	return store.Mark(d.applied), batch.Close()
+	return store.Mark(d.applied.Add(1)), batch.Close()
 }
 
 // guarded runs a write of the engine and reports its failure, also one that the engine reports by panicking or only to
@@ -293,10 +292,7 @@ func (d *DB) Sync(ctx context.Context, m store.Mark) error {
 		return err
 	}
 	defer d.leave()
-	d.write.Lock()
-	applied := d.applied
-	d.write.Unlock()
-	if uint64(m) > applied {
+	if applied := d.applied.Load(); uint64(m) > applied {
 		return fmt.Errorf("syncing up to mark %d: the last one is %d", m, applied)
 	}
 	return d.commit.wait(ctx, uint64(m))
@@ -315,7 +311,7 @@ func (d *DB) beginGroup(group uint64) (covered uint64, finish func() error, err 
 	if err := d.guarded(func() error { return d.engine.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
 		return 0, nil, err
 	}
-	return d.applied, func() error { return d.finishGroup(batch) }, nil
+	return d.applied.Load(), func() error { return d.finishGroup(batch) }, nil
 }
 
 func (d *DB) finishGroup(batch *pebble.Batch) error {
@@ -341,7 +337,7 @@ func (d *DB) Close() error {
 		return nil
 	}
 	if d.Err() == nil {
-		if err := d.commit.stop(d.applied); err == nil {
+		if err := d.commit.stop(d.applied.Load()); err == nil {
 			return d.closeEngine()
 		}
 	}

@@ -3,7 +3,6 @@ package pebble
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -207,9 +206,6 @@ func (g *guard) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	}
 	return usage, nil
 }
-
-// Lock implements vfs.FS.
-func (g *guard) Lock(path string) (io.Closer, error) { return g.FS.Lock(path) }
 
 // Unwrap implements vfs.FS.
 func (g *guard) Unwrap() vfs.FS { return g.FS }
