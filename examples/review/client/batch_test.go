@@ -80,7 +80,7 @@ func TestText(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{
-			"a.go:7:1: warning: too long (long-function)\n", "\n  b.go         1", "2 files reviewed: 0 errors, 2 warnings, 0 notes\n",
+			"a.go:7:1: warning: too long (long-function)\n", "\n  b.go         1", "reviewed 2 of 2 files: errors 0, warnings 2, notes 0\n",
 		} {
 			if !strings.Contains(w.String(), want) {
 				t.Errorf("%q is not in\n%s", want, w.String())

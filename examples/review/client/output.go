@@ -53,7 +53,8 @@ func (o *textOutput) done(results []reviewed) {
 			by[f.GetSeverity()]++
 		}
 	}
-	fmt.Fprintf(o.w, "%d files reviewed: %d errors, %d warnings, %d notes\n", len(results), by[reviewv1.Severity_SEVERITY_ERROR],
+	done := count(results, func(r reviewed) bool { return r.review != nil })
+	fmt.Fprintf(o.w, "reviewed %d of %d files: errors %d, warnings %d, notes %d\n", done, len(results), by[reviewv1.Severity_SEVERITY_ERROR],
 		by[reviewv1.Severity_SEVERITY_WARNING], by[reviewv1.Severity_SEVERITY_NOTE])
 }
 
