@@ -43,7 +43,7 @@ type stage struct {
 
 // play runs the scenario: everything is started, the files are sent, the reviewer and the router are killed and started
 // again while the reviews come in.
-func (d *demo) play(ctx context.Context) (*outcome, error) {
+func (d *demo) play(ctx context.Context) (_ *outcome, err error) {
 	files, err := source.Files(d.root)
 	if err != nil {
 		return nil, err
@@ -51,6 +51,11 @@ func (d *demo) play(ctx context.Context) (*outcome, error) {
 	d.started = time.Now()
 	s := &stage{d: d, addresses: map[string]string{}, pause: d.work * handlers / time.Duration(max(len(files), 1))}
 	o := &outcome{files: len(files)}
+	defer func() {
+		if err != nil {
+			s.abort()
+		}
+	}()
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -197,6 +202,16 @@ func (s *stage) end() error {
 		err = fmt.Errorf("the client ended with: %w\n%s", err, s.d.tail("client"))
 	}
 	return errors.Join(err, s.reviewer.stop(), s.router.stop())
+}
+
+// abort ends what is still running after a failure.
+func (s *stage) abort() {
+	for _, p := range []*process{s.client, s.reviewer, s.router} {
+		if p != nil {
+			_ = p.cmd.Process.Kill() // it may have ended
+			p.drain()
+		}
+	}
 }
 
 // broken reports a process that has ended by itself.
