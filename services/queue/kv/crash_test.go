@@ -53,10 +53,13 @@ func (o *told) copy() (map[string]int, int64) {
 // wants in each of them whatever had been told before.
 func TestCrashKeepsWhatWasTold(t *testing.T) {
 	const (
-		images   = 40
 		writers  = 4
 		messages = 200
 	)
+	images := 40
+	if raceEnabled {
+		images = 9
+	}
 	fs := vfs.NewCrashableMem()
 	s, err := pebble.Open("db", pebble.Options{FS: fs, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)

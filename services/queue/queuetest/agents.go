@@ -176,6 +176,32 @@ var pruneRules = []rule{
 		w.restart()
 		w.accept(m, isNew)
 	}},
+	{"TokenUsedAgain", func(w *world) {
+		m := w.message(toAny)
+		m.LowestOpen = 1
+		w.deliver(m, alice())
+		w.end(alice(), m, ack.Fulfilled, ack.NoCode)
+		again := w.attempt(m)
+		again.Envelope.RetryCount, again.Envelope.SequenceNumber = 0, 1000
+		// Its sender still has the earlier operation open, so this is a duplicate of it.
+		w.isDone(again, ack.Fulfilled, ack.NoCode)
+		w.restart()
+		again = w.attempt(again)
+		again.Envelope.RetryCount, again.LowestOpen = 0, m.Envelope.GetSequenceNumber()+1
+		w.accept(again, isNew)
+		w.restart()
+		w.accept(again, queued)
+		w.prune()
+		w.restart()
+		require.Equal(w, []string{idOf(again)}, idsOf(w.lease(bob(), work, toAny)))
+		w.nothing(alice(), work, toAlice)
+		// What is left of the earlier operation does not end this one.
+		w.accept(w.ends(alice(), idOf(m), ack.Failed, ack.InternalError), isNew)
+		w.accept(again, leased)
+		w.pass(100 * time.Hour)
+		w.prune()
+		w.accept(again, leased)
+	}},
 	{"Aliases", func(w *world) {
 		m := w.message(toAny)
 		w.accept(m, isNew)
