@@ -55,6 +55,7 @@ func drive(p *part) error {
 	if err := d.a.Start(ctx); err != nil {
 		return errors.Join(err, d.a.Close())
 	}
+	fmt.Println(ready)
 	for key, k := range known {
 		if k.finished {
 			fmt.Println("finished", key)

@@ -19,6 +19,12 @@ import (
 // patience is how long a test waits for what should happen soon.
 const patience = 30 * time.Second
 
+// What a process prints when it works: the services, and the agents.
+const (
+	listening = "registry listening on "
+	ready     = "ready"
+)
+
 // process is a program under test. Its standard error goes to a file.
 type process struct {
 	name string
@@ -161,7 +167,7 @@ func (s *services) start() {
 	s.launch()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	if _, err := s.await(ctx, "registry listening on "); err != nil {
+	if _, err := s.await(ctx, listening); err != nil {
 		s.t.Fatal(err)
 	}
 }

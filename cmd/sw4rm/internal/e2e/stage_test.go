@@ -136,7 +136,14 @@ func (s *stage) fail(ctx context.Context, f fault) {
 		victim.pause(s.t, 2*s.services.lease)
 		return
 	case stop:
-		err := victim.stop(ctx)
+		// A process that is asked to stop while it starts may end as if it had failed.
+		sign := ready
+		if f.victim == routerID {
+			sign = listening
+		}
+		_, err := victim.await(ctx, sign)
+		require.NoError(s.t, err)
+		err = victim.stop(ctx)
 		if f.victim != clientID { // which says that it leaves operations open
 			require.NoError(s.t, err, victim.tail())
 		}

@@ -32,7 +32,7 @@ func work(p *part) error {
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, a.Close())
 	}
-	fmt.Println("ready")
+	fmt.Println(ready)
 	select {
 	case <-ctx.Done():
 	case <-a.Failed():
