@@ -76,12 +76,20 @@ func (b *Buffer) commit(t *tx, vital bool, what string) (store.Mark, error) {
 
 // set adds a record or payload to a change.
 func (t *tx) set(key []byte, m proto.Message) (size int, err error) {
-	value, err := proto.Marshal(m)
+	value, err := encode(m)
 	if err != nil {
-		return 0, fmt.Errorf("encode %s: %w", proto.MessageName(m), err)
+		return 0, err
 	}
 	t.batch.Set(key, value)
 	return len(value), nil
+}
+
+func encode(m proto.Message) ([]byte, error) {
+	value, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", proto.MessageName(m), err)
+	}
+	return value, nil
 }
 
 // wait blocks until mark is durable.

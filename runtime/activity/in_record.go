@@ -27,8 +27,13 @@ func (b *Buffer) RecordIn(ctx context.Context, a Arrival) (Verdict, *storagepb.I
 	if a.Retryable == nil {
 		a.Retryable = ack.Code.RetryableByDefault
 	}
+	// A large payload is not copied under the lock.
+	body, err := encode(&storagepb.Body{ContentType: a.Envelope.GetContentType(), Payload: a.Envelope.GetPayload()})
+	if err != nil {
+		return 0, nil, fmt.Errorf("record a received message: %w", err)
+	}
 	b.mu.Lock()
-	v, rec, mark, err := b.recordIn(a)
+	v, rec, mark, err := b.recordIn(a, body)
 	b.mu.Unlock()
 	if err != nil {
 		return 0, nil, fmt.Errorf("record a received message: %w", err)
@@ -36,13 +41,13 @@ func (b *Buffer) RecordIn(ctx context.Context, a Arrival) (Verdict, *storagepb.I
 	return v, rec, b.wait(ctx, mark)
 }
 
-func (b *Buffer) recordIn(a Arrival) (Verdict, *storagepb.InRecord, store.Mark, error) {
+func (b *Buffer) recordIn(a Arrival, body []byte) (Verdict, *storagepb.InRecord, store.Mark, error) {
 	e := a.Envelope
 	key := dedupKey(e.GetProducerId(), a.To, e.GetIdempotencyToken(), e.GetMessageId())
 	was, _, err := b.inByKey(key)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		rec, mark, err := b.recordNew(a)
+		rec, mark, err := b.recordNew(a, body)
 		return New, rec, mark, err
 	case err != nil:
 		return 0, nil, 0, err
@@ -58,10 +63,10 @@ func (b *Buffer) recordIn(a Arrival) (Verdict, *storagepb.InRecord, store.Mark, 
 		for _, known := range renewed.GetAliases() {
 			known.Earlier = true
 		}
-		rec, mark, err := b.reopen(renewed, a)
+		rec, mark, err := b.reopen(renewed, a, body)
 		return Rerun, rec, mark, err
 	case mayRerun(was, a):
-		rec, mark, err := b.reopen(was, a)
+		rec, mark, err := b.reopen(was, a, body)
 		return Rerun, rec, mark, err
 	default:
 		t := b.begin()
@@ -98,7 +103,7 @@ func (b *Buffer) room() error {
 	}
 }
 
-func (b *Buffer) recordNew(a Arrival) (*storagepb.InRecord, store.Mark, error) {
+func (b *Buffer) recordNew(a Arrival, body []byte) (*storagepb.InRecord, store.Mark, error) {
 	if err := b.room(); err != nil {
 		return nil, 0, err
 	}
@@ -111,7 +116,7 @@ func (b *Buffer) recordNew(a Arrival) (*storagepb.InRecord, store.Mark, error) {
 		Aliases:  []*storagepb.Alias{{MessageId: a.Envelope.GetMessageId(), RetryCount: a.Envelope.GetRetryCount()}},
 	}
 	b.arrived(rec, a)
-	mark, err := b.activate(t, rec, a)
+	mark, err := b.activate(t, rec, body)
 	return rec, mark, err
 }
 
@@ -131,15 +136,12 @@ func (b *Buffer) arrived(rec *storagepb.InRecord, a Arrival) {
 }
 
 // activate commits a message that becomes active, with its payload.
-func (b *Buffer) activate(t *tx, rec *storagepb.InRecord, a Arrival) (store.Mark, error) {
+func (b *Buffer) activate(t *tx, rec *storagepb.InRecord, body []byte) (store.Mark, error) {
 	seq := rec.GetSequence()
 	if _, err := t.set(numberKey(keyInActive, seq), rec); err != nil {
 		return 0, err
 	}
-	body := &storagepb.Body{ContentType: a.Envelope.GetContentType(), Payload: a.Envelope.GetPayload()}
-	if _, err := t.set(numberKey(keyInBody, seq), body); err != nil {
-		return 0, err
-	}
+	t.batch.Set(numberKey(keyInBody, seq), body)
 	mark, err := b.commit(t, true, "write it")
 	if err != nil {
 		return 0, err
@@ -183,7 +185,7 @@ func (b *Buffer) renewed(rec *storagepb.InRecord, a Arrival) bool {
 }
 
 // reopen makes a message that has ended active again for a further attempt.
-func (b *Buffer) reopen(was *storagepb.InRecord, a Arrival) (*storagepb.InRecord, store.Mark, error) {
+func (b *Buffer) reopen(was *storagepb.InRecord, a Arrival, body []byte) (*storagepb.InRecord, store.Mark, error) {
 	if err := b.room(); err != nil {
 		return nil, 0, err
 	}
@@ -204,7 +206,7 @@ func (b *Buffer) reopen(was *storagepb.InRecord, a Arrival) (*storagepb.InRecord
 	rec.Outcome, rec.HasReply, rec.Finished, rec.NextRunAt, rec.Deferred = nil, false, 0, nil, false
 	rec.ForgivenRuns = rec.GetRuns()
 	t.meta.lowIn = min(t.meta.lowIn, seq)
-	mark, err := b.activate(t, rec, a)
+	mark, err := b.activate(t, rec, body)
 	return rec, mark, err
 }
 

@@ -30,8 +30,12 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	if body == nil {
 		body = &storagepb.Body{}
 	}
+	encoded, err := encode(body) // a large payload is not copied under the lock
+	if err != nil {
+		return nil, false, fmt.Errorf("record an operation: %w", err)
+	}
 	b.mu.Lock()
-	rec, existed, mark, err := b.recordOut(d, body)
+	rec, existed, mark, err := b.recordOut(d, len(body.GetPayload()), encoded)
 	b.mu.Unlock()
 	if err != nil {
 		return nil, false, err
@@ -39,7 +43,7 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	return rec, existed, b.wait(ctx, mark)
 }
 
-func (b *Buffer) recordOut(d Draft, body *storagepb.Body) (*storagepb.OutRecord, bool, store.Mark, error) {
+func (b *Buffer) recordOut(d Draft, payload int, body []byte) (*storagepb.OutRecord, bool, store.Mark, error) {
 	const what = "record an operation"
 	kind := d.Record.GetKeyKind()
 	same, err := b.outByKey(d.Record.GetToken(), d.Record.GetTo(), kind)
@@ -62,14 +66,12 @@ func (b *Buffer) recordOut(d Draft, body *storagepb.Body) (*storagepb.OutRecord,
 		return nil, false, 0, ack.Rejectf(ack.ValidationError, "message_id %q is another operation's", d.MessageID)
 	}
 	t := b.begin()
-	rec := b.newOut(d, body)
+	rec := b.newOut(d, payload)
 	rec.Sequence = t.meta.out.take()
 	if _, err := t.set(numberKey(keyOutActive, rec.GetSequence()), rec); err != nil {
 		return nil, false, 0, fmt.Errorf("%s: %w", what, err)
 	}
-	if _, err := t.set(numberKey(keyOutBody, rec.GetSequence()), body); err != nil {
-		return nil, false, 0, fmt.Errorf("%s: %w", what, err)
-	}
+	t.batch.Set(numberKey(keyOutBody, rec.GetSequence()), body)
 	mark, err := b.commit(t, true, what)
 	if err != nil {
 		return nil, false, 0, err
@@ -79,14 +81,14 @@ func (b *Buffer) recordOut(d Draft, body *storagepb.Body) (*storagepb.OutRecord,
 }
 
 // newOut returns the record of a draft without its sequence.
-func (b *Buffer) newOut(d Draft, body *storagepb.Body) *storagepb.OutRecord {
+func (b *Buffer) newOut(d Draft, payload int) *storagepb.OutRecord {
 	now := b.stamp()
 	rec := copyOut(d.Record)
 	if rec.GetCreatedAt() == nil {
 		rec.CreatedAt = now
 	}
 	rec.Attempts = []*storagepb.Attempt{{MessageId: d.MessageID, CreatedAt: now}}
-	rec.PayloadBytes = int64(len(body.GetPayload()))
+	rec.PayloadBytes = int64(payload)
 	rec.NextAttemptAt, rec.Outcome, rec.HasReply, rec.Late, rec.Handled, rec.Finished = nil, nil, false, nil, false, 0
 	rec.ReplyMessageId = ""
 	return rec
