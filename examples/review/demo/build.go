@@ -32,7 +32,7 @@ func programs() []program {
 // build builds the programs and says how long each took.
 func (d *demo) build(ctx context.Context) error {
 	fmt.Fprintf(d.out, "Building %d programs into %s. Where nothing was built before, the modules are downloaded and this\n"+
-		"takes about five minutes on two cores; later it takes seconds.\n", len(programs()), rel(d.root, d.bin))
+		"takes about three minutes on two cores; later it takes seconds.\n", len(programs()), rel(d.root, d.bin))
 	start := time.Now()
 	for _, p := range programs() {
 		fmt.Fprintf(d.out, "  %-17s %-40s", p.name, p.what)
