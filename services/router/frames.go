@@ -54,14 +54,19 @@ func (c *connection) submit(f *transportpb.Submit) error {
 		c.fail(err)
 		return err
 	}
-	return c.lanes.add(c.taking, f.GetN(), proto.Size(m.Envelope), func(ctx context.Context) {
+	settle := func(ctx context.Context) {
 		answer, err := c.router.settle(ctx, m, receipt)
 		if err != nil {
 			c.fail(err)
 			return
 		}
 		c.answer(ctx, f.GetN(), answer)
-	})
+	}
+	if err := c.lanes.add(c.taking, f.GetN(), proto.Size(m.Envelope), settle); err != nil {
+		settle(c.taking) // it is accepted, although nobody will hear so
+		return err
+	}
+	return nil
 }
 
 func (c *connection) answer(ctx context.Context, n uint64, a queue.Answer) {

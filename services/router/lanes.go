@@ -59,9 +59,7 @@ func (l *lanes) run(i uint64) {
 		l.mu.Lock()
 		j := l.lanes[i][0]
 		l.mu.Unlock()
-		if l.ctx.Err() == nil {
-			j.do(l.ctx)
-		}
+		j.do(l.ctx) // also when ctx has ended: what was accepted still has to be announced to its receivers
 		l.space.Release(j.size)
 		l.mu.Lock()
 		// The running job stays at the head until it is done, so that nobody starts a second goroutine.

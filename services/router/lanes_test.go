@@ -58,7 +58,7 @@ func TestLanesAreBounded(t *testing.T) {
 	})
 }
 
-func TestCancelledLanesDropWhatHasNotBegun(t *testing.T) {
+func TestCancelledLanesRunEveryJobWithTheEndedContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		l := newLanes(ctx)
@@ -72,6 +72,6 @@ func TestCancelledLanesDropWhatHasNotBegun(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		l.wait()
-		require.Equal(t, 1, ran)
+		require.Equal(t, 3, ran)
 	})
 }
