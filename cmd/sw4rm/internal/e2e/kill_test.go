@@ -35,6 +35,9 @@ func TestStop(t *testing.T) { endure(t, stop, 300, 12) }
 // nothing had been.
 func TestPause(t *testing.T) { endure(t, pause, 300, 6) }
 
+// TestMixed does all of this in one run.
+func TestMixed(t *testing.T) { endure(t, mixed, 400, 15) }
+
 // endure runs operations and faults: each operation has exactly one outcome in the end, and nothing that happened on the
 // way breaks a promise.
 func endure(t *testing.T, how manner, operations, faults int) {
@@ -72,10 +75,12 @@ const (
 	stop
 	// pause lets it stand still for two leases.
 	pause
+	// mixed is any of the others, drawn for each fault.
+	mixed
 )
 
 // String names what the log says.
-func (m manner) String() string { return [...]string{"kill", "stop", "pause"}[m] }
+func (m manner) String() string { return [...]string{"kill", "stop", "pause", "mixed"}[m] }
 
 // fault comes when so many operations have finished.
 type fault struct {
@@ -97,6 +102,11 @@ func draw(seed int, how manner, operations, faults int) []fault {
 		plan[i] = fault{after: operations*(i+1)/(faults+1) - rng.IntN(share+1), victim: victims[i%len(victims)], how: how}
 	}
 	rng.Shuffle(faults, func(i, j int) { plan[i].victim, plan[j].victim = plan[j].victim, plan[i].victim })
+	if how == mixed {
+		for i := range plan {
+			plan[i].how = manner(rng.IntN(int(mixed)))
+		}
+	}
 	slices.SortStableFunc(plan, func(a, b fault) int { return a.after - b.after })
 	return plan
 }

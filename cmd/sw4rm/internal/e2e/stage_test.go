@@ -16,7 +16,11 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/runtime/sw4rm"
+	"github.com/sw4rm/sw4rm-go/services/queue"
+	"github.com/sw4rm/sw4rm-go/services/queue/kv"
 )
 
 // stage is where the operations play: the services, the agents' processes, and what they have said.
@@ -196,6 +200,28 @@ func (s *stage) examine() {
 	}
 	require.Empty(s.t, s.open(clientID).Buffer().OpenOut())
 	require.NoError(s.t, s.history.Close())
+	s.examineQueues()
+}
+
+// examineQueues looks into the router's data: it has given nothing up, and no capability's work is left. An agent's own
+// queue may have asks for work that has ended since.
+func (s *stage) examineQueues() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	db, err := pebble.Open(s.services.data, pebble.Options{Logger: quiet()})
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, db.Close()) }()
+	engine, err := kv.Open(ctx, store.Sub(db, "queue/"), kv.Options{})
+	require.NoError(s.t, err)
+	dead, err := engine.DeadLetters(ctx, 10)
+	require.NoError(s.t, err)
+	require.Empty(s.t, dead)
+	require.NoError(s.t, engine.Scan(ctx, func(d queue.Depth) error {
+		if strings.HasPrefix(d.To, "capability:") {
+			require.Zero(s.t, d.Work, d.To)
+		}
+		return nil
+	}))
 }
 
 // open opens an agent's data directory until the test ends.
