@@ -46,6 +46,7 @@ type Agent struct {
 	dispatch *dispatcher
 	link     *link
 	order    atomic.Uint64
+	ended    *ended
 	results  chan struct{} // a place for each reply handler that may run at once
 
 	// base carries writes to the buffer; handlers is what handler contexts come from; network ends the connections.
@@ -86,7 +87,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, limits: envelope.Limits{MaxBytes: cfg.MaxEnvelopeBytes}, store: s, instance: s.Instance(),
-		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(),
+		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(), ended: newEnded(),
 		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), failed: make(chan struct{}),
 		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{}, custodies: map[int64]func(bool){},
 	}

@@ -64,9 +64,10 @@ func newOutbox() *outbox {
 	return o
 }
 
-// classes in the order in which they are submitted: what ends something goes before what begins something.
+// classes in the order in which they are submitted: what ends something goes before what begins something, and a reply
+// before its acknowledgement, which it makes needless.
 var classes = [...]transportpb.Class{
-	transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER, transportpb.Class_CLASS_WORK,
+	transportpb.Class_CLASS_ANSWER, transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_WORK,
 }
 
 // add makes a new item ready.

@@ -99,6 +99,10 @@ func (a *Agent) receiveSignal(d *transportpb.Delivery) {
 		a.settled(d)
 		return
 	}
+	if sig.Stage <= ack.Fulfilled && a.ended.has(sig.ForMessageID) {
+		a.settled(d)
+		return
+	}
 	a.work.do("signal/"+sig.ForMessageID, func() {
 		rec, err := a.buf.OutByMessageID(sig.ForMessageID)
 		switch {

@@ -229,6 +229,9 @@ func (o *operation) close() {
 	if o.item != nil {
 		o.a.outbox.remove(o.item)
 	}
+	if rec, _ := o.current(); ack.Stage(rec.GetOutcome().GetStage()) == ack.Fulfilled {
+		o.a.ended.add(lastAttempt(rec).GetMessageId())
+	}
 	o.a.mu.Lock()
 	_, first := o.a.ops[o.seq]
 	delete(o.a.ops, o.seq)
