@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 )
 
@@ -24,6 +25,8 @@ type committer struct {
 	needed  uint64        // the largest mark that somebody waits for
 	ended   chan struct{} // closed when the running group ends
 	next    chan struct{} // closed when the one after it ends, or when none is needed
+	joined  int           // how many wait for the next group
+	last    int           // how many waited for the running one
 	ending  bool
 	err     error
 	done    chan struct{}
@@ -59,11 +62,26 @@ func (c *committer) run() {
 		if c.needed <= c.synced {
 			return
 		}
+		c.gather()
 		if c.err = c.round(); c.err != nil {
 			close(c.next)
 			return
 		}
 	}
+}
+
+// gather lets those whom the last group has released come with their next batch, as long as more of them come: a group
+// begun at once would hold the first few only, and the others would wait for two. It does not wait: with nobody else
+// ready to run it returns at once. The caller holds mu.
+func (c *committer) gather() {
+	alone := c.joined <= 1 && c.last <= 1
+	for before := -1; c.joined > before && !alone; {
+		before = c.joined
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
+	c.last, c.joined = c.joined, 0
 }
 
 // round syncs one group. The caller holds mu.
@@ -123,5 +141,6 @@ func (c *committer) join(mark uint64) (<-chan struct{}, error) {
 		c.needed = mark
 		c.wake.Signal()
 	}
+	c.joined++
 	return c.next, nil
 }

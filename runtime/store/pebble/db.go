@@ -39,10 +39,7 @@ type DB struct {
 	use    sync.RWMutex
 	closed bool
 
-	// write admits one batch at a time: a write that fails inside Pebble leaves its pipeline in a state in which the
-	// next one never returns.
-	write   sync.Mutex
-	applied atomic.Uint64
+	applied atomic.Uint64 // the last mark
 
 	commit committer
 
@@ -103,21 +100,17 @@ func (d *DB) Apply(b *store.Batch) (store.Mark, error) {
 	if err != nil {
 		return 0, err
 	}
-	d.write.Lock()
-	defer d.write.Unlock()
-	if err := d.Err(); err != nil { // it may have failed while this waited
-		return 0, errors.Join(err, batch.Close())
-	}
 	if !batch.Empty() {
 		if err := d.guarded(func() error { return d.engine.Apply(batch, pebble.NoSync) }); err != nil {
 			return 0, err
 		}
 	}
+	// The mark comes last: whoever sees it finds the batch in the log, in front of the next group's end.
 	return store.Mark(d.applied.Add(1)), batch.Close()
 }
 
 // guarded runs a write of the engine and reports its failure, also one that the engine reports by panicking or only to
-// its logger. The caller holds d.write.
+// its logger.
 func (d *DB) guarded(write func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -303,15 +296,11 @@ func (d *DB) Sync(ctx context.Context, m store.Mark) error {
 func (d *DB) beginGroup(group uint64) (covered uint64, finish func() error, err error) {
 	batch := d.engine.NewBatchWithSize(64)
 	set(batch, metaSpace, []byte(groupKey[1:]), number(group))
-	d.write.Lock()
-	defer d.write.Unlock()
-	if err := d.Err(); err != nil {
-		return 0, nil, errors.Join(err, batch.Close())
-	}
+	covered = d.applied.Load() // first: what is applied from here on may come behind the group's end
 	if err := d.guarded(func() error { return d.engine.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
 		return 0, nil, err
 	}
-	return d.applied.Load(), func() error { return d.finishGroup(batch) }, nil
+	return covered, func() error { return d.finishGroup(batch) }, nil
 }
 
 func (d *DB) finishGroup(batch *pebble.Batch) error {
@@ -326,8 +315,9 @@ func (d *DB) finishGroup(batch *pebble.Batch) error {
 
 func number(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
 
-// Close implements store.Store. Closing twice is no error. Once the store has failed nothing is made durable, and when
-// the engine does not end within 10 s Close gives up on it: the directory then stays locked until the process ends.
+// Close implements store.Store. Closing twice is no error. A failure while closing is returned; once the store has
+// failed before, nothing is made durable and Close returns nil. When the engine of a failed store does not end within
+// 10 s Close gives up on it: the directory then stays locked until the process ends.
 func (d *DB) Close() error {
 	d.use.Lock()
 	closed := d.closed
@@ -336,16 +326,19 @@ func (d *DB) Close() error {
 	if closed {
 		return nil
 	}
-	if d.Err() == nil {
-		if err := d.commit.stop(d.applied.Load()); err == nil {
-			return d.closeEngine()
-		}
+	if d.Err() != nil {
+		d.abandon()
+		return nil
 	}
-	return d.abandon()
+	if err := d.commit.stop(d.applied.Load()); err != nil {
+		d.abandon()
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return d.closeEngine()
 }
 
 // abandon closes a failed store.
-func (d *DB) abandon() error {
+func (d *DB) abandon() {
 	done := make(chan error, 1)
 	go func() {
 		_ = d.commit.stop(0) // the store's failure
@@ -361,7 +354,6 @@ func (d *DB) abandon() error {
 	case <-limit.C:
 		d.log.Error("the failed store's engine does not end; its directory stays locked", "dir", d.dir)
 	}
-	return nil
 }
 
 func (d *DB) closeEngine() (err error) {

@@ -261,6 +261,16 @@ func (f *guardedFile) WriteAt(p []byte, at int64) (int, error) {
 	return len(p), nil
 }
 
+// Stat implements vfs.File. Pebble looks at a log that it reuses, in the middle of a write.
+func (f *guardedFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	if err != nil && f.swallow {
+		_ = f.guard.failed("looking at", f.path, err)
+		return vfs.NewMemFile(nil).Stat()
+	}
+	return info, err
+}
+
 // Sync implements vfs.File.
 func (f *guardedFile) Sync() error { return f.sync(f.File.Sync) }
 

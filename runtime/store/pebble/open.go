@@ -276,9 +276,7 @@ func (d *DB) enroll(f formatFile, last counters) error {
 	set(batch, metaSpace, []byte(idKey[1:]), []byte(f.id))
 	set(batch, metaSpace, []byte(epochKey[1:]), number(now.epoch))
 	set(batch, metaSpace, []byte(groupKey[1:]), number(now.group))
-	d.write.Lock()
 	err := d.guarded(func() error { return d.engine.Apply(batch, pebble.Sync) })
-	d.write.Unlock()
 	if err != nil {
 		return fmt.Errorf("raising the epoch of %s: %w", d.dir, err)
 	}
