@@ -25,6 +25,9 @@ const (
 	codeDuplicate                                           = 14
 )
 
+// patient lets a test's peer take its time: a question about its message would be delivered to it too, as another one.
+var patient = exchange.AckTimeout(time.Minute)
+
 // TestForeignRequest has a peer of another SDK ask an agent of this module.
 func TestForeignRequest(t *testing.T) {
 	s := startServices(t, time.Second)
@@ -152,7 +155,7 @@ func TestForeignAnswer(t *testing.T) {
 	for _, test := range tests {
 		t.Run("acknowledgements as "+test.name, func(t *testing.T) {
 			p, ctx := p.in(t), brief(t)
-			pending, err := do.Send(ctx, client, wrapperspb.String(test.name), exchange.JSON)
+			pending, err := do.Send(ctx, client, wrapperspb.String(test.name), exchange.JSON, patient)
 			require.NoError(t, err)
 
 			request := p.take()
@@ -174,7 +177,7 @@ func TestForeignAnswer(t *testing.T) {
 
 	t.Run("a reply that names only the conversation, and no acknowledgement", func(t *testing.T) {
 		p, ctx := p.in(t), brief(t)
-		pending, err := do.Send(ctx, client, wrapperspb.String("bare"), exchange.JSON)
+		pending, err := do.Send(ctx, client, wrapperspb.String("bare"), exchange.JSON, patient)
 		require.NoError(t, err)
 		p.reply(p.take(), "", `"did it"`)
 		res, err := pending.Response(ctx)
@@ -193,7 +196,7 @@ func TestForeignAnswer(t *testing.T) {
 	for _, test := range failures {
 		t.Run(test.name, func(t *testing.T) {
 			p, ctx := p.in(t), brief(t)
-			delivery, err := tell.Send(ctx, client, wrapperspb.String("a job"), exchange.JSON)
+			delivery, err := tell.Send(ctx, client, wrapperspb.String("a job"), exchange.JSON, patient)
 			require.NoError(t, err)
 			p.acknowledge(p.take(), func(id string) (string, []byte) { return jsonType, fmt.Appendf(nil, test.payload, id) })
 			var got *ack.Error
@@ -231,7 +234,7 @@ func TestRedelivery(t *testing.T) {
 	client := exchange.NewClient(a, address.Agent("theirs"))
 	ctx := brief(t)
 
-	_, err := tell.Send(ctx, client, wrapperspb.String("first"), exchange.JSON)
+	_, err := tell.Send(ctx, client, wrapperspb.String("first"), exchange.JSON, patient)
 	require.NoError(t, err)
 	first := p.next()
 	again := p.next()
@@ -243,7 +246,7 @@ func TestRedelivery(t *testing.T) {
 		return jsonType, fmt.Appendf(nil, `{"ack_for_message_id":%q,"ack_stage":3,"error_code":0,"note":""}`, id)
 	})
 
-	_, err = tell.Send(ctx, client, wrapperspb.String("second"), exchange.JSON)
+	_, err = tell.Send(ctx, client, wrapperspb.String("second"), exchange.JSON, patient)
 	require.NoError(t, err)
 	next := p.next()
 	require.Greater(t, next.GetSeq(), first.GetSeq())
