@@ -169,7 +169,7 @@ func (b *Buffer) lastBelow(prefix []byte) (uint64, error) {
 			return err
 		}
 		found, last = true, n
-		return store.Stop
+		return store.ErrStop
 	})
 	switch {
 	case err != nil:

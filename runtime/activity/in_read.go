@@ -65,7 +65,7 @@ func (b *Buffer) finishedByMessage(id string) (uint64, error) {
 			return damaged(key, err)
 		}
 		found = true
-		return store.Stop
+		return store.ErrStop
 	})
 	if err == nil && !found {
 		err = ErrUnknown

@@ -21,7 +21,6 @@ type model struct {
 	outs []*modelOut
 	ins  map[string]*modelIn
 	// crash, when set, reopens the buffer with what was synced.
-	crash bool
 }
 
 type modelOut struct {

@@ -133,7 +133,7 @@ func (b *Buffer) LowestOpenOut() uint64 {
 const page = 64
 
 // UnhandledOut calls fn for each finished operation of an exchange that is not handled, oldest first, durable, until fn
-// returns an error, or store.Stop, which it does not return. fn may use the buffer. Handled operations cost nothing.
+// returns an error, or store.ErrStop, which it does not return. fn may use the buffer. Handled operations cost nothing.
 func (b *Buffer) UnhandledOut(exchange string, fn func(*storagepb.OutRecord) error) error {
 	prefix := textKey(keyOutUnhandled, exchange)
 	start := prefix
@@ -146,7 +146,7 @@ func (b *Buffer) UnhandledOut(exchange string, fn func(*storagepb.OutRecord) err
 			return fmt.Errorf("read unhandled results of %s: %w", exchange, err)
 		}
 		for _, rec := range recs {
-			if err := fn(rec); errors.Is(err, store.Stop) {
+			if err := fn(rec); errors.Is(err, store.ErrStop) {
 				return nil
 			} else if err != nil {
 				return err
@@ -173,7 +173,7 @@ func (b *Buffer) unhandled(start, end []byte) ([]*storagepb.OutRecord, []byte, s
 		}
 		if seqs = append(seqs, seq); len(seqs) == page {
 			next = append(append(next, key...), 0)
-			return store.Stop
+			return store.ErrStop
 		}
 		return nil
 	})

@@ -100,7 +100,7 @@ func (b *Buffer) repeatedInTalk(r Reply) (*storagepb.OutRecord, *outEntry, error
 	err := b.store.ScanReverse(prefix, after(prefix), func(key, _ []byte) error {
 		seq, err := lastNumber(key)
 		if seqs = append(seqs, seq); err == nil && len(seqs) == maxTalk {
-			return store.Stop
+			return store.ErrStop
 		}
 		return err
 	})

@@ -446,7 +446,7 @@ func TestUnhandledOrderAndStop(t *testing.T) {
 		n := 0
 		require.NoError(t, g.UnhandledOut("a.S/M", func(r *storagepb.OutRecord) error {
 			if n++; n == 100 {
-				return store.Stop
+				return store.ErrStop
 			}
 			return g.HandledOut(r.GetSequence())
 		}))

@@ -196,7 +196,7 @@ func (b *Buffer) keptFrom(c class, from uint64, n int) ([]kept, error) {
 			return damaged(key, err)
 		}
 		if out = append(out, k); len(out) == n {
-			return store.Stop
+			return store.ErrStop
 		}
 		return nil
 	})

@@ -57,7 +57,7 @@ func (b *Buffer) newest(prefix string, n int, fn func(value []byte) error) error
 			return damaged(key, err)
 		}
 		if n--; n == 0 {
-			return store.Stop
+			return store.ErrStop
 		}
 		return nil
 	})

@@ -19,12 +19,11 @@ import (
 type text = wrapperspb.StringValue
 
 var (
-	say    = exchange.NewCall[text, text]("test.v1.Echo/Say")
-	tell   = exchange.NewOneWay[text]("test.v1.Echo/Tell")
-	once   = exchange.NewCall[text, text]("test.v1.Echo/Once", exchange.Idempotent())
-	ask    = exchange.NewCall[text, text]("test.v1.Echo/Ask", exchange.Order(exchange.OrderAgent))
-	hurry  = exchange.NewCall[text, text]("test.v1.Echo/Hurry", exchange.HandlerTimeout(time.Minute), exchange.MaxAttempts(1))
-	notice = exchange.NewOneWay[text]("test.v1.Echo/Notice", exchange.Notification)
+	say   = exchange.NewCall[text, text]("test.v1.Echo/Say")
+	tell  = exchange.NewOneWay[text]("test.v1.Echo/Tell")
+	once  = exchange.NewCall[text, text]("test.v1.Echo/Once", exchange.Idempotent())
+	ask   = exchange.NewCall[text, text]("test.v1.Echo/Ask", exchange.Order(exchange.OrderAgent))
+	hurry = exchange.NewCall[text, text]("test.v1.Echo/Hurry", exchange.HandlerTimeout(time.Minute), exchange.MaxAttempts(1))
 )
 
 func str(s string) *text { return wrapperspb.String(s) }

@@ -232,9 +232,9 @@ func (o *outbox) fire() time.Time {
 			return time.Time{}
 		}
 		i := o.timers.items[0]
-		if i.at.After(time.Now()) {
+		if at := i.at; at.After(time.Now()) {
 			o.mu.Unlock()
-			return i.at
+			return at
 		}
 		heap.Pop(&o.timers)
 		o.mu.Unlock()

@@ -153,13 +153,6 @@ func (r *registry) freeze() error {
 	return errors.Join(r.mistakes...)
 }
 
-// failed returns the mistakes made so far.
-func (r *registry) failed() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return errors.Join(r.mistakes...)
-}
-
 // capabilities returns the capabilities and the names of the handled services, sorted.
 func (r *registry) capabilities() []string {
 	r.mu.Lock()

@@ -27,12 +27,12 @@ const bufferSize = 1 << 20
 
 // Net is a router and a registry with the agents of one test. The test's cleanup ends them.
 type Net struct {
-	t        testing.TB
-	log      *slog.Logger
-	lease    time.Duration
-	limits   queue.Limits
-	store    store.Store
-	stop     func()
+	t      testing.TB
+	log    *slog.Logger
+	lease  time.Duration
+	limits queue.Limits
+	store  store.Store
+	stop   func()
 
 	mu       sync.Mutex
 	listener *bufconn.Listener

@@ -12,8 +12,8 @@ var (
 	ErrFailed = errors.New("the store has failed")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
-	// Stop ends a scan early.
-	Stop = errors.New("stop")
+	// ErrStop ends a scan early.
+	ErrStop = errors.New("stop")
 )
 
 // InUseError says that another process, or this one, has the directory open.

@@ -170,7 +170,7 @@ func (m *Memory) ScanReverse(start, end []byte, fn func(key, value []byte) error
 }
 
 func scanEnd(err error) error {
-	if err == Stop {
+	if err == ErrStop {
 		return nil
 	}
 	return err

@@ -20,7 +20,7 @@ type Store interface {
 	Sync(ctx context.Context, m Mark) error
 	// Get returns a copy of the value, ErrNotFound when there is none, a *DamagedError when it is not what was written.
 	Get(key []byte) ([]byte, error)
-	// Scan calls fn for every key in [start, end) in order until fn returns an error or Stop, which Scan does not return.
+	// Scan calls fn for every key in [start, end) in order until fn returns an error or ErrStop, which Scan does not return.
 	// A nil end is the end of the space. Key and value are valid during the call only; fn must not use the store.
 	Scan(start, end []byte, fn func(key, value []byte) error) error
 	// ScanReverse is Scan from the last key to the first.

@@ -248,7 +248,7 @@ func (d *DB) scan(start, end []byte, first, next func(*pebble.Iterator) bool, fn
 	err = d.each(iter, first, next, fn)
 	closed := iter.Close()
 	if err != nil {
-		if err == store.Stop {
+		if err == store.ErrStop {
 			return nil
 		}
 		return err

@@ -212,7 +212,7 @@ func testScanEnds(t *testing.T, o Opened) {
 		"Scan": o.Store.Scan, "ScanReverse": o.Store.ScanReverse,
 	} {
 		seen := 0
-		if err := run(nil, nil, func(_, _ []byte) error { seen++; return store.Stop }); err != nil || seen != 1 {
+		if err := run(nil, nil, func(_, _ []byte) error { seen++; return store.ErrStop }); err != nil || seen != 1 {
 			t.Fatalf("%s with Stop: %v after %d keys", name, err, seen)
 		}
 		mine := errors.New("mine")

@@ -122,7 +122,7 @@ func (e *Engine) deadLetters(most int) ([]queue.DeadLetter, error) {
 	start, end := kindRange(kindDead)
 	err := e.s.Scan(start, end, func(key, value []byte) error {
 		if len(found) == most {
-			return store.Stop
+			return store.ErrStop
 		}
 		p := new(storagepb.QueueDeadLetter)
 		if err := decode(key, value, p); err != nil {

@@ -43,7 +43,7 @@ func (e *Engine) some(start, end []byte) (keys [][]byte, more bool, err error) {
 	err = e.s.Scan(start, end, func(key, _ []byte) error {
 		if len(keys) == pruneStep {
 			more = true
-			return store.Stop
+			return store.ErrStop
 		}
 		keys = append(keys, slices.Clone(key))
 		return nil
