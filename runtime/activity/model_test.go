@@ -20,7 +20,6 @@ type model struct {
 	r    *rand.Rand
 	outs []*modelOut
 	ins  map[string]*modelIn
-	// crash, when set, reopens the buffer with what was synced.
 }
 
 type modelOut struct {

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/sw4rm/sw4rm-go/examples/review/internal/result"
 	reviewv1 "github.com/sw4rm/sw4rm-go/examples/review/proto/acme/review/v1"
 )
 
-// output is where results go. Its methods are called one after another, except stored.
+// output is where results go. Its methods are called one after another, except stored, which may be called beside them.
 type output interface {
 	stored(n int)
 	result(r reviewed)
@@ -64,7 +65,10 @@ func word(name, prefix string) string {
 }
 
 // jsonOutput is for programs.
-type jsonOutput struct{ w io.Writer }
+type jsonOutput struct {
+	mu sync.Mutex
+	w  io.Writer
+}
 
 func (o *jsonOutput) stored(n int) { o.event(result.Event{Stored: n}) }
 
@@ -77,5 +81,7 @@ func (o *jsonOutput) event(e result.Event) {
 	if err != nil {
 		line = fmt.Appendf(nil, `{"error":%q}`, err)
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	fmt.Fprintf(o.w, "%s\n", line)
 }
