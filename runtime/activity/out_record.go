@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -30,12 +31,16 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	if body == nil {
 		body = &storagepb.Body{}
 	}
-	encoded, err := encode(body) // a large payload is not copied under the lock
+	// What takes long is done before the lock is taken, so that many senders get into one sync.
+	n := newOut{rec: b.draw(d, len(body.GetPayload()))}
+	if n.body, err = encode(body); err == nil {
+		n.encoded, err = encode(n.rec)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("record an operation: %w", err)
 	}
 	b.mu.Lock()
-	rec, existed, mark, err := b.recordOut(d, len(body.GetPayload()), encoded)
+	rec, existed, mark, err := b.recordOut(n)
 	b.mu.Unlock()
 	if err != nil {
 		return nil, false, err
@@ -43,35 +48,41 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	return rec, existed, b.wait(ctx, mark)
 }
 
-func (b *Buffer) recordOut(d Draft, payload int, body []byte) (*storagepb.OutRecord, bool, store.Mark, error) {
+// newOut is an operation that is about to be recorded: all of it but its sequence.
+type newOut struct {
+	rec           *storagepb.OutRecord
+	encoded, body []byte
+}
+
+func (b *Buffer) recordOut(n newOut) (*storagepb.OutRecord, bool, store.Mark, error) {
 	const what = "record an operation"
-	kind := d.Record.GetKeyKind()
-	same, err := b.outByKey(d.Record.GetToken(), d.Record.GetTo(), kind)
+	rec, kind := n.rec, n.rec.GetKeyKind()
+	same, err := b.outByKey(rec.GetToken(), rec.GetTo(), kind)
 	switch {
 	case err == nil:
-		if kind == storagepb.KeyKind_KEY_KIND_CALLER && !bytes.Equal(same.GetPayloadHash(), d.Record.GetPayloadHash()) {
-			return nil, false, 0, ack.Rejectf(ack.ValidationError, "token_reused: the key of %s was used with another payload", d.Record.GetToken())
+		if kind == storagepb.KeyKind_KEY_KIND_CALLER && !bytes.Equal(same.GetPayloadHash(), rec.GetPayloadHash()) {
+			return nil, false, 0, ack.Rejectf(ack.ValidationError, "token_reused: the key of %s was used with another payload", rec.GetToken())
 		}
 		return same, true, b.markOf(same), nil
 	case !errors.Is(err, ErrUnknown):
 		return nil, false, 0, fmt.Errorf("%s: %w", what, err)
 	}
-	if n := len(b.out.entries); n >= b.cfg.MaxOut {
-		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d operations are open, the limit is %d", n, b.cfg.MaxOut)
+	if open := len(b.out.entries); open >= b.cfg.MaxOut {
+		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d operations are open, the limit is %d", open, b.cfg.MaxOut)
 	}
-	if n := b.meta.totals.dedupBytes(); keyed(kind) && n >= b.cfg.DedupMaxBytes {
-		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d", n, b.cfg.DedupMaxBytes)
+	if kept := b.meta.totals.dedupBytes(); keyed(kind) && kept >= b.cfg.DedupMaxBytes {
+		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d", kept, b.cfg.DedupMaxBytes)
 	}
-	if _, taken := b.out.byMessage[d.MessageID]; taken {
-		return nil, false, 0, ack.Rejectf(ack.ValidationError, "message_id %q is another operation's", d.MessageID)
+	id := rec.GetAttempts()[0].GetMessageId()
+	if _, taken := b.out.byMessage[id]; taken {
+		return nil, false, 0, ack.Rejectf(ack.ValidationError, "message_id %q is another operation's", id)
 	}
 	t := b.begin()
-	rec := b.newOut(d, payload)
 	rec.Sequence = t.meta.out.take()
-	if _, err := t.set(numberKey(keyOutActive, rec.GetSequence()), rec); err != nil {
-		return nil, false, 0, fmt.Errorf("%s: %w", what, err)
-	}
-	t.batch.Set(numberKey(keyOutBody, rec.GetSequence()), body)
+	// Fields of a message may come in any order, so the one that was missing goes to the end.
+	value := protowire.AppendVarint(protowire.AppendTag(n.encoded, sequenceField, protowire.VarintType), rec.GetSequence())
+	t.batch.Set(numberKey(keyOutActive, rec.GetSequence()), value)
+	t.batch.Set(numberKey(keyOutBody, rec.GetSequence()), n.body)
 	mark, err := b.commit(t, true, what)
 	if err != nil {
 		return nil, false, 0, err
@@ -80,10 +91,14 @@ func (b *Buffer) recordOut(d Draft, payload int, body []byte) (*storagepb.OutRec
 	return rec, false, mark, nil
 }
 
-// newOut returns the record of a draft without its sequence.
-func (b *Buffer) newOut(d Draft, payload int) *storagepb.OutRecord {
+// sequenceField is the number of OutRecord.sequence.
+const sequenceField = 1
+
+// draw returns the record of a draft without its sequence.
+func (b *Buffer) draw(d Draft, payload int) *storagepb.OutRecord {
 	now := b.stamp()
 	rec := copyOut(d.Record)
+	rec.Sequence = 0
 	if rec.GetCreatedAt() == nil {
 		rec.CreatedAt = now
 	}
