@@ -33,7 +33,7 @@ func TestNoRouter(t *testing.T) {
 	stored, err := do.Send(ctx, to, wrapperspb.String("good, stored"))
 	require.NoError(t, err)
 	log.await(t, remedy)
-	require.Less(t, time.Since(begin), 3*time.Second, "it is said a second after the start, and a busy machine may be slow")
+	require.Less(t, time.Since(begin), 30*time.Second, "it is said a second after the start, which is held on a fake clock; a busy machine may be slow")
 	require.ErrorIs(t, stored.Status().Err, agent.ErrUnreachable)
 	require.EqualError(t, stored.Status().Err, remedy)
 
