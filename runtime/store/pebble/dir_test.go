@@ -57,6 +57,11 @@ func TestUnusableDirectories(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
+
+	for _, dir := range []string{"", filepath.Join(dir, "thesis.tex"), filepath.Join(dir, "thesis.tex", "below")} {
+		_, err = pebble.Open(dir, quiet(nil))
+		requirePermission(t, err)
+	}
 }
 
 func requirePermission(t *testing.T, err error) {

@@ -15,8 +15,11 @@ import (
 // prepareDir makes dir if it is missing and sees to it that nobody else can use it. It returns the path without links:
 // what is checked is what is used, and one directory has one name.
 func prepareDir(dir string) (string, error) {
+	if dir == "" {
+		return "", &store.PermissionError{Dir: `""`, Problem: "it has no name", Fix: "name a directory that you can write"}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("creating data directory: %w", err)
+		return "", unusable(dir, "cannot be made", err)
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
@@ -64,7 +67,16 @@ func checkDir(dir string, info os.FileInfo) error {
 				Fix:     "chmod 700 " + dir,
 			}
 		}
-		return fmt.Errorf("restricting data directory: %w", err)
+		return unusable(dir, "cannot be restricted to you", err)
 	}
 	return nil
+}
+
+// unusable says what the system has against dir.
+func unusable(dir, problem string, err error) error {
+	return &store.PermissionError{
+		Dir:     dir,
+		Problem: fmt.Sprintf("it %s: %v", problem, err),
+		Fix:     "use a directory that you can write",
+	}
 }

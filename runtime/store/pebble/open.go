@@ -85,7 +85,7 @@ func lockDir(fs vfs.FS, dir string) (*pebble.Lock, error) {
 	if !errors.As(err, &path) && errors.As(err, &errno) && (errno == syscall.EAGAIN || errno == syscall.EACCES) || held {
 		return nil, &store.InUseError{Dir: dir}
 	}
-	return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
+	return nil, fmt.Errorf("locking data directory %s: %w. Fix: use a directory that you can write", dir, err)
 }
 
 // look returns what the format file says; the zero formatFile when the directory is empty.
