@@ -13,14 +13,15 @@ import (
 // the agent to give the directory free. Errors about the directory are those of package store: *store.InUseError,
 // *store.DamagedError, *store.VersionError, *store.PermissionError.
 func New(cfg agent.Config) (*agent.Agent, error) {
-	cfg, err := cfg.Complete()
+	complete, err := cfg.Complete()
 	if err != nil {
 		return nil, err
 	}
-	s, err := pebble.Open(cfg.DataDir, pebble.Options{Logger: cfg.Logger})
+	s, err := pebble.Open(complete.DataDir, pebble.Options{Logger: complete.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("agent %s: %w", cfg.ID, err)
+		return nil, fmt.Errorf("agent %s: %w", complete.ID, err)
 	}
+	// agent.New completes cfg itself; completing it twice would name the agent twice in each line of the log.
 	a, err := agent.New(cfg, s)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
