@@ -209,6 +209,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}{
 		"data in use":          {nil, append([]string{"up"}, anyPorts(data)...), 4, []string{data + " is in use"}},
 		"data is a file":       {nil, append([]string{"up"}, anyPorts(file)...), 4, []string{file}},
+		"data is below a file": {nil, append([]string{"up"}, anyPorts(filepath.Join(file, "data"))...), 4, []string{file, "cannot be made"}},
+		"data has no name":     {nil, append([]string{"up"}, anyPorts("")...), 4, []string{`data directory ""`}},
 		"router in use":        {nil, []string{"up", "--router", i.router, "--data", other}, 3, []string{i.router + " is in use", "--router localhost:0"}},
 		"registry in use":      {nil, []string{"up", "--router", "localhost:0", "--registry", taken.Addr().String()}, 3, []string{"is in use", "--registry localhost:0"}},
 		"not this machine":     {nil, []string{"up", "--router", "0.0.0.0:0", "--data", other}, 3, []string{"0.0.0.0:0", "no authentication"}},
@@ -241,7 +243,9 @@ func TestHelpAndVersion(t *testing.T) {
 	code, stdout, _ = run(t, []string{"SW4RM_UP_DATA=/some/where"}, "up", "--help")
 	require.Equal(t, 0, code)
 	require.Contains(t, stdout, "/some/where")
-	code, stdout, _ = run(t, nil, "version")
-	require.Equal(t, 0, code)
-	require.Regexp(t, `^sw4rm \S+.* go1\.\S+ \w+/\w+\n$`, stdout)
+	for _, arg := range []string{"version", "--version"} {
+		code, stdout, _ = run(t, nil, arg)
+		require.Equal(t, 0, code)
+		require.Regexp(t, `^sw4rm \S+.* go1\.\S+ \w+/\w+\n$`, stdout)
+	}
 }

@@ -112,7 +112,7 @@ func describe(ctx context.Context, addr, flag string, err error) error {
 	if errors.Is(err, errNotLoopback) {
 		return &AddressError{
 			Addr:    addr,
-			Problem: "is not only reachable from this machine, and the services have no authentication",
+			Problem: "is not a loopback address: other machines could connect, and the services have no authentication",
 			Fix:     fmt.Sprintf("use %s localhost:PORT or 127.0.0.1:PORT", flag),
 			Err:     err,
 		}

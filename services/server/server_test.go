@@ -39,11 +39,11 @@ func TestListenRefuses(t *testing.T) {
 		"localhost:http":         "is not HOST:PORT",
 		"localhost:70000":        "is not HOST:PORT",
 		"https://localhost:1":    "is not HOST:PORT",
-		":0":                     "not only reachable from this machine",
-		"0.0.0.0:0":              "not only reachable from this machine",
-		"[::]:0":                 "not only reachable from this machine",
-		"192.0.2.1:0":            "not only reachable from this machine",
-		"http://10.1.2.3:50051/": "not only reachable from this machine",
+		":0":                     "not a loopback address",
+		"0.0.0.0:0":              "not a loopback address",
+		"[::]:0":                 "not a loopback address",
+		"192.0.2.1:0":            "not a loopback address",
+		"http://10.1.2.3:50051/": "not a loopback address",
 		"no-such-host.invalid:0": "cannot be resolved",
 	} {
 		_, err := Listen(t.Context(), "--router", addr)

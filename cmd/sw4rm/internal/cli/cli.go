@@ -71,11 +71,13 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		Use:           "sw4rm",
 		Short:         "Run and operate SW4RM services",
 		Long:          "sw4rm runs and operates the services that SW4RM agents talk to.\n\n" + exitCodes,
+		Version:       version(),
 		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w. Fix: see %s --help", err, cmd.CommandPath())}

@@ -135,7 +135,11 @@ func serve(ctx context.Context, c Config, s store.Store, l listeners) error {
 		}
 	}
 	err = wait(ctx, s, ended)
-	c.Logger.Info("stopping", "error", err)
+	if err == nil {
+		c.Logger.Info("stopping as asked")
+	} else {
+		c.Logger.Error("stopping after a failure", "error", err)
+	}
 	stop(services, err)
 	serving.Wait()
 	return err
