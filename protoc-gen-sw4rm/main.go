@@ -48,6 +48,8 @@ func run(args []string, in *os.File, out, log io.Writer) int {
 		return status(log, printed(io.WriteString(out, usage)))
 	case len(args) == 2 && args[0] == "proto":
 		return status(log, writeOptions(args[1], out))
+	case len(args) > 0 && args[0] == "proto":
+		return misuse(log, "proto takes one folder")
 	case len(args) > 0:
 		return misuse(log, fmt.Sprintf("unknown arguments %q", args))
 	}
@@ -84,10 +86,10 @@ func version() string {
 func writeOptions(dir string, out io.Writer) error {
 	name := filepath.Join(dir, "sw4rm", "options", "v1", "options.proto")
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("create the folder: %w", err)
+		return fmt.Errorf("create the folder: %w. Fix: use a folder that you can write", err)
 	}
 	if err := os.WriteFile(name, []byte(optionspb.Source), 0o644); err != nil {
-		return fmt.Errorf("write the options: %w", err)
+		return fmt.Errorf("write the options: %w. Fix: use a folder that you can write", err)
 	}
 	return printed(fmt.Fprintln(out, name))
 }

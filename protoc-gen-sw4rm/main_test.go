@@ -26,12 +26,13 @@ func TestCommandLine(t *testing.T) {
 		status   int
 		out, log string
 	}{
-		"version":  {args: []string{"--version"}, in: terminal, out: "protoc-gen-sw4rm "},
-		"help":     {args: []string{"--help"}, in: terminal, out: "services=all"},
-		"unknown":  {args: []string{"--verbose"}, in: terminal, status: 2, log: `unknown arguments ["--verbose"]. Fix: see protoc-gen-sw4rm --help`},
-		"terminal": {in: terminal, status: 2, log: "there is no request on standard input"},
-		"garbage":  {in: file, status: 1, log: "decode CodeGeneratorRequest"},
-		"folder":   {args: []string{"proto", garbage}, in: terminal, status: 1, log: "create the folder"},
+		"version":   {args: []string{"--version"}, in: terminal, out: "protoc-gen-sw4rm "},
+		"help":      {args: []string{"--help"}, in: terminal, out: "services=all"},
+		"unknown":   {args: []string{"--verbose"}, in: terminal, status: 2, log: `unknown arguments ["--verbose"]. Fix: see protoc-gen-sw4rm --help`},
+		"terminal":  {in: terminal, status: 2, log: "there is no request on standard input"},
+		"garbage":   {in: file, status: 1, log: "decode CodeGeneratorRequest"},
+		"folder":    {args: []string{"proto", garbage}, in: terminal, status: 1, log: "use a folder that you can write"},
+		"no folder": {args: []string{"proto"}, in: terminal, status: 2, log: "proto takes one folder"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
