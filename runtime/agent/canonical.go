@@ -62,20 +62,32 @@ func openCanonical(ctx context.Context, conn grpc.ClientConnInterface, hello *tr
 }
 
 // identify waits for the router's header, which tells a router of this module from a foreign one. Routers send it at once
-// or with the first item; a foreign router may send nothing for as long as there is no item, so the wait is short.
-func (c *canonical) identify() {
-	header := make(chan metadata.MD, 1)
+// or with the first item; a foreign router may send nothing for as long as there is no item, so the wait is short. A
+// stream that ends without a header says nothing about the router, and must not be taken for a foreign one's.
+func (c *canonical) identify() error {
+	type answer struct {
+		md  metadata.MD
+		err error
+	}
+	header := make(chan answer, 1)
 	go func() { // ends with the stream at the latest
-		md, _ := c.in.Header() // an error shows itself again at the first receive
-		header <- md
+		md, err := c.in.Header()
+		header <- answer{md, err}
 	}()
 	select {
-	case md := <-header:
-		if v := md.Get(headerRouter); len(v) > 0 {
+	case h := <-header:
+		if h.err == nil && h.md == nil {
+			_, h.err = c.in.Recv()
+		}
+		if h.err != nil {
+			return fmt.Errorf("open the canonical stream: %w", h.err)
+		}
+		if v := h.md.Get(headerRouter); len(v) > 0 {
 			c.ours = v[0]
 		}
 	case <-time.After(2 * time.Second):
 	}
+	return nil
 }
 
 func (c *canonical) asks() bool       { return c.ours != "" }
@@ -112,7 +124,7 @@ func (c *canonical) submit(m *transportpb.Submit) {
 			ctx = metadata.AppendToOutgoingContext(ctx, "sw4rm-to", m.GetTo())
 		}
 		res, err := c.client.SendMessage(ctx, &routerpb.SendMessageRequest{Msg: env})
-		answer := answerFromStatus(err)
+		answer := answerFromStatus(err, c.ours != "")
 		if err == nil {
 			answer = answerFromReason(res.GetAccepted(), res.GetReason())
 		}
@@ -143,6 +155,7 @@ func (c *canonical) ackDelivery(m *transportpb.DeliveryAck) {
 		switch {
 		case status.Code(err) == codes.Unimplemented:
 			c.noAcks.Store(true)
+		case err != nil && c.ours == "": // nothing depends on it there, and the stream tells when the router is gone
 		case err != nil:
 			c.cancel(fmt.Errorf("acknowledge a delivery over the canonical RPC: %w", err))
 		default:
@@ -257,18 +270,25 @@ func answerFromReason(accepted bool, reason string) *transportpb.Answer {
 }
 
 // answerFromStatus maps a gRPC status to a refusal of the message, nil where it says nothing about the message and the
-// session has to end.
-func answerFromStatus(err error) *transportpb.Answer {
+// session has to end. A failure that may be the message's own is repeated later, so that it does not hold up others.
+func answerFromStatus(err error, ours bool) *transportpb.Answer {
 	var code ack.Code
 	switch status.Code(err) {
+	case codes.OK, codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
+		return nil
 	case codes.InvalidArgument, codes.OutOfRange:
 		code = ack.ValidationError
 	case codes.ResourceExhausted:
 		code = ack.OversizePayload
 	case codes.NotFound, codes.Unimplemented:
 		code = ack.NoRoute
+	case codes.PermissionDenied, codes.Unauthenticated:
+		if ours { // this instance is refused, not the message
+			return nil
+		}
+		code = ack.AgentUnavailable
 	default:
-		return nil
+		code = ack.AgentUnavailable
 	}
 	return &transportpb.Answer{
 		State: transportpb.Answer_STATE_REFUSED, Code: commonpb.ErrorCode(code), Note: status.Convert(err).Message(),

@@ -122,7 +122,10 @@ func (l *link) open(ctx context.Context) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.identify()
+	if err := c.identify(); err != nil {
+		c.cancel(err)
+		return nil, err
+	}
 	return c, nil
 }
 

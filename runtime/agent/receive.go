@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -341,5 +342,6 @@ func expiresAt(rec *storagepb.InRecord) time.Time {
 	if rec.GetTtlMs() == 0 {
 		return time.Time{}
 	}
-	return rec.GetReceivedAt().AsTime().Add(time.Duration(rec.GetTtlMs()) * time.Millisecond)
+	ttl := min(rec.GetTtlMs(), math.MaxInt64/uint64(time.Millisecond)) // what a peer sends may overflow
+	return rec.GetReceivedAt().AsTime().Add(time.Duration(ttl) * time.Millisecond)
 }
