@@ -83,7 +83,7 @@ func (r *Router) admission(ctx context.Context, e *member, h queue.Holder) (*end
 func duplicate(agent string) *ending {
 	return &ending{
 		reason: transportpb.Goodbye_REASON_DUPLICATE_AGENT,
-		note:   "agent " + agent + " is live with another store",
+		note:   "agent " + agent + " is live with another store. Fix: stop the other one, or use another id",
 	}
 }
 

@@ -106,7 +106,9 @@ func TestAnotherStoreOrAnOlderOneIsRefused(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.connect(hello("a", "sa", 5))
 	p := w.dial(hello("a", "other", 1))
-	require.Equal(t, transportpb.Goodbye_REASON_DUPLICATE_AGENT, wait(t, p.goodbyes).GetReason())
+	bye := wait(t, p.goodbyes)
+	require.Equal(t, transportpb.Goodbye_REASON_DUPLICATE_AGENT, bye.GetReason())
+	require.Contains(t, bye.GetNote(), "Fix: ")
 	<-p.done
 	require.ErrorIs(t, p.err, io.EOF)
 	p = w.dial(hello("a", "sa", 4))
