@@ -34,6 +34,10 @@ func main() {
 	flag.DurationVar(&f.pause, "pause", 0, "how much longer each review takes than it needs")
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if flag.NArg() > 0 {
+		log.Error("the reviewer takes no arguments, only flags. Fix: see reviewer -help", "arguments", flag.Args())
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, log, f); err != nil {
