@@ -131,12 +131,17 @@ func readAll(t *testing.T, dir string) error {
 	return nil
 }
 
+// newerFormat is what a version that writes another format leaves in sw4rm.format.
+func newerFormat() string {
+	text := "sw4rm format 2\nstate ready\nid x\n"
+	return text + fmt.Sprintf("crc32c %08x\n", crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+}
+
 // TestNewerDirectory opens a data directory of a format that this version does not know.
 func TestNewerDirectory(t *testing.T) {
 	dir := filled(t)
 	path := filepath.Join(dir, "sw4rm.format")
-	text := "sw4rm format 2\nstate ready\nid x\n"
-	text += fmt.Sprintf("crc32c %08x\n", crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+	text := newerFormat()
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 
 	_, err := sw4rm.New(agent.Config{ID: "sender", DataDir: dir, Logger: quiet()})

@@ -158,11 +158,14 @@ func TestUpOnBadData(t *testing.T) {
 	writeFile(t, foreign, "notes.txt", "mine")
 	damaged := t.TempDir()
 	writeFile(t, damaged, "sw4rm.format", "garbage")
+	newer := t.TempDir()
+	writeFile(t, newer, "sw4rm.format", newerFormat())
 	for _, test := range []struct {
 		name, data string
 		code       int
 		says       string
 	}{
+		{"of a newer version", newer, 4, "Fix: use the version that wrote it, or a newer one"},
 		{"of somebody else", foreign, 4, "belongs to something else. Fix: "},
 		{"that is damaged", damaged, 5, "is damaged"},
 	} {
