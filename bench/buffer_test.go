@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	raw "github.com/cockroachdb/pebble/v2"
@@ -37,9 +38,27 @@ func BenchmarkBufferAppend(b *testing.B) {
 						return err
 					}
 					return batch.Commit(raw.Sync)
-				})
+				},
+				func(keys []uint64) { finish(b, buf, keys) })
 		})
 	}
+}
+
+// finish ends operations, so that no more are open than a buffer holds by default.
+func finish(b *testing.B, buf *activity.Buffer, keys []uint64) {
+	b.Helper()
+	var group sync.WaitGroup
+	for part := range slices.Chunk(keys, max(1, len(keys)/64)) {
+		group.Go(func() {
+			for _, n := range part {
+				id := string(recordKey(nil, n))
+				if _, err := buf.AckOut(b.Context(), ack.Ack{ForMessageID: id, Stage: ack.Fulfilled}, "peer"); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 // BenchmarkBufferAck ends recorded operations as FULFILLED in the activity buffer, beside Pebble alone: a synced batch of
@@ -68,7 +87,7 @@ func BenchmarkBufferAck(b *testing.B) {
 						return err
 					}
 					return batch.Commit(raw.Sync)
-				})
+				}, nil)
 		})
 	}
 }

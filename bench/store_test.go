@@ -17,36 +17,20 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 )
 
-// BenchmarkStoreAppend appends durable records of 600 bytes, with our store and with Pebble alone. The disk's speed
-// changes by the second, so both take turns in short rounds and only their ratio counts: x/raw is the time that our
-// store took for a round over the time that Pebble alone took for the next one, the median of all rounds.
+// BenchmarkStoreAppend appends durable records of 600 bytes, with our store and with Pebble alone.
 func BenchmarkStoreAppend(b *testing.B) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			ours := openStore(b)
 			theirs := openRaw(b)
 			value := make([]byte, 600)
-			var mine, alone samples
-			var ratios []float64
-			for n := 0; n < b.N; {
-				round := min(b.N-n, 20*writers+80)
-				mineBefore, aloneBefore := mine.elapsed, alone.elapsed
-				mine.round(b, writers, round, func(ctx context.Context, key []byte) error {
+			compare(b, writers, "append/s",
+				func(ctx context.Context, key []byte) error {
 					var batch store.Batch
 					batch.Set(key, value)
 					return store.Write(ctx, ours, &batch)
-				})
-				alone.round(b, writers, round, func(_ context.Context, key []byte) error {
-					return theirs.Set(key, value, raw.Sync)
-				})
-				n += round
-				ratios = append(ratios, float64(mine.elapsed-mineBefore)/float64(alone.elapsed-aloneBefore))
-			}
-			slices.Sort(ratios)
-			mine.report(b, "", "append/s")
-			alone.report(b, "raw-", "append/s")
-			b.ReportMetric(ratios[len(ratios)/2], "x/raw")
-			b.ReportMetric(0, "ns/op") // of both together: says nothing
+				},
+				func(_ context.Context, key []byte) error { return theirs.Set(key, value, raw.Sync) }, nil)
 		})
 	}
 }
@@ -71,7 +55,7 @@ func (s *samples) round(b *testing.B, writers, n int, write func(context.Context
 		group.Go(func() {
 			key := make([]byte, 0, 32)
 			for left.Add(-1) >= 0 {
-				key = fmt.Appendf(key[:0], "out/%016d", s.count.Add(1))
+				key = recordKey(key[:0], s.count.Add(1))
 				start := time.Now()
 				if err := write(ctx, key); err != nil {
 					b.Error(err)
@@ -85,6 +69,8 @@ func (s *samples) round(b *testing.B, writers, n int, write func(context.Context
 	s.elapsed += time.Since(began)
 	s.times = append(s.times, slices.Concat(times...)...)
 }
+
+func recordKey(b []byte, n uint64) []byte { return fmt.Appendf(b, "out/%016d", n) }
 
 // report gives the times, and what was done in a second under the name unit.
 func (s *samples) report(b *testing.B, prefix, unit string) {
