@@ -45,7 +45,11 @@ func (e *DataError) Error() string {
 	if strings.Contains(text, "Fix: ") {
 		return text
 	}
-	return fmt.Sprintf("data directory %s cannot be opened: %s. Fix: use --data with a directory that you can write", e.Dir, text)
+	fix := "use --data with a directory that you can write"
+	if errors.Is(e.Err, store.ErrFailed) {
+		fix = "look for a full or broken disk, then start again; what was accepted is kept"
+	}
+	return fmt.Sprintf("data directory %s cannot be opened: %s. Fix: %s", e.Dir, text, fix)
 }
 
 // Unwrap returns the cause.

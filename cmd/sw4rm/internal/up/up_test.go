@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -71,6 +72,8 @@ func TestStoppedBeforeItServes(t *testing.T) {
 func TestDataErrorAlwaysHasARemedy(t *testing.T) {
 	err := &DataError{Dir: "d", Err: errors.New("no space")}
 	require.EqualError(t, err, "data directory d cannot be opened: no space. Fix: use --data with a directory that you can write")
+	err = &DataError{Dir: "d", Err: fmt.Errorf("%w: write x: no space left on device", store.ErrFailed)}
+	require.ErrorContains(t, err, "Fix: look for a full or broken disk")
 	err = &DataError{Dir: "d", Err: &store.InUseError{Dir: "d"}}
 	require.Equal(t, 1, strings.Count(err.Error(), "Fix: "))
 }
