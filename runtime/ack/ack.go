@@ -1,5 +1,5 @@
 // Package ack has the protocol's acknowledgement stages and error codes, the errors that carry them, and the payload of
-// ACKNOWLEDGEMENT envelopes (SW4RM acks.md).
+// ACKNOWLEDGEMENT envelopes.
 package ack
 
 import (

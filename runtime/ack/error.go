@@ -33,8 +33,8 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Is tells whether target is an *Error with the same stage and code, so that errors.Is(err, &ack.Error{Stage: …, Code: …})
-// works. A zero Stage or Code in target matches any.
+// Is tells whether target is an *Error with the same content, so that errors.Is(err, &ack.Error{Stage: …, Code: …})
+// works. A zero Stage or Code, and an empty Note or From, in target match any.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	if !ok {
