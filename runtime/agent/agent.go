@@ -55,6 +55,7 @@ type Agent struct {
 	endHandlers             context.CancelCauseFunc
 	stopped                 chan struct{} // closed when nothing moves any more
 	wg                      sync.WaitGroup
+	offers                  sync.WaitGroup // reply handlers
 	closing                 sync.Once
 
 	mu          sync.Mutex
@@ -131,9 +132,6 @@ func (a *Agent) Start(ctx context.Context) error {
 	if err := a.reg.freeze(); err != nil {
 		return fmt.Errorf("start agent %s: %w", a.cfg.ID, err)
 	}
-	if err := a.connect(); err != nil {
-		return fmt.Errorf("start agent %s: %w", a.cfg.ID, err)
-	}
 	a.mu.Lock()
 	switch a.state {
 	case running, draining:
@@ -142,6 +140,10 @@ func (a *Agent) Start(ctx context.Context) error {
 	case closed:
 		a.mu.Unlock()
 		return fmt.Errorf("start agent %s: %w", a.cfg.ID, ErrClosed)
+	}
+	if err := a.connect(); err != nil {
+		a.mu.Unlock()
+		return fmt.Errorf("start agent %s: %w", a.cfg.ID, err)
 	}
 	a.state = running
 	a.mu.Unlock()
@@ -215,6 +217,16 @@ func (a *Agent) close() error {
 	}
 	a.endNetwork()
 	a.wg.Wait()
+	taken := make(chan struct{})
+	go func() {
+		a.offers.Wait()
+		close(taken)
+	}()
+	select {
+	case <-taken:
+	case <-time.After(abandonAfter):
+		a.log.Error("a reply handler does not heed the end of its context; it is left behind and called again at the next start")
+	}
 	a.work.wait()
 	a.endBase()
 	return errors.Join(a.conns.close(), a.closeStore())
@@ -261,17 +273,15 @@ func (a *Agent) phase() phase {
 }
 
 // background runs fn in a goroutine that ends with the agent; a closed agent starts none.
-func (a *Agent) background(fn func(context.Context)) {
+func (a *Agent) background(fn func(context.Context)) { a.spawn(&a.wg, fn) }
+
+func (a *Agent) spawn(group *sync.WaitGroup, fn func(context.Context)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.state == closed {
 		return
 	}
-	a.wg.Add(1)
-	go func() {
-		defer a.wg.Done()
-		fn(a.network)
-	}()
+	group.Go(func() { fn(a.network) })
 }
 
 // failure takes an error of the buffer. A failed store stops the agent; anything else is a defect that the log shows.
@@ -296,6 +306,7 @@ func (a *Agent) stop(cause error) {
 	close(a.failed)
 	a.endNetwork()
 	a.endHandlers(cause)
+	a.dispatch.pause()
 	a.log.Error("the agent has stopped", "error", cause)
 }
 

@@ -126,7 +126,9 @@ func (d *dispatcher) pause() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.paused = true
-	d.idle = make(chan struct{})
+	if d.idle == nil {
+		d.idle = make(chan struct{})
+	}
 	d.checkIdle()
 	return d.idle
 }

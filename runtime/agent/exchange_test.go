@@ -264,6 +264,8 @@ func TestDeadlineWithAnUnknownOutcome(t *testing.T) {
 		require.ErrorIs(t, err, &ack.Error{Stage: ack.TimedOut, Note: "outcome_unknown"})
 		close(release)
 		assert.Equal(t, "true x <nil>", <-late, "what comes after the end is kept and handed on")
+		time.Sleep(time.Hour)
+		assert.Empty(t, late, "the acknowledgement beside it is no other result")
 	})
 }
 

@@ -37,13 +37,15 @@ func (a *Agent) connect() error {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
 		grpc.WithDisableServiceConfig(),
 	}, a.cfg.DialOptions...)
-	var err error
-	if a.conns.router, err = grpc.NewClient(dialTarget(a.cfg.RouterAddr), opts...); err != nil {
+	router, err := grpc.NewClient(dialTarget(a.cfg.RouterAddr), opts...)
+	if err != nil {
 		return fmt.Errorf("router address %q: %w", a.cfg.RouterAddr, err)
 	}
-	if a.conns.registry, err = grpc.NewClient(dialTarget(a.cfg.RegistryAddr), opts...); err != nil {
-		return fmt.Errorf("registry address %q: %w", a.cfg.RegistryAddr, err)
+	registry, err := grpc.NewClient(dialTarget(a.cfg.RegistryAddr), opts...)
+	if err != nil {
+		return errors.Join(fmt.Errorf("registry address %q: %w", a.cfg.RegistryAddr, err), router.Close())
 	}
+	a.conns = connections{router: router, registry: registry}
 	return nil
 }
 
@@ -139,7 +141,8 @@ func (l *link) up(s session) {
 	l.mu.Unlock()
 	l.a.outbox.use(s)
 	l.a.inflow.use(s)
-	l.a.work.do("custody", func() { l.a.askCustody(s) })
+	// Before the first delivery: numbers of another router may be the same, and mean other messages.
+	l.a.askCustody(s)
 }
 
 // down starts the time after which the agent says that there is no router.

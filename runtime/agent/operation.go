@@ -32,6 +32,8 @@ type operation struct {
 	waiters int
 	body    *storagepb.Body // until the first submission is answered
 	pace    pace
+
+	withdrawal uint64 // the last question to take the message back; guarded by the agent's mutex
 }
 
 // pace is when an active operation is submitted next, besides its record.
@@ -126,6 +128,8 @@ func (o *operation) await(ctx context.Context, met func(*storagepb.OutRecord) bo
 		case <-changed:
 		case <-ctx.Done():
 			return nil, exchange.NewUnfinished(o.Ref(), o.why(context.Cause(ctx)))
+		case <-o.a.failed:
+			return nil, exchange.NewUnfinished(o.Ref(), o.a.stopCause())
 		case <-o.a.stopped:
 			return nil, exchange.NewUnfinished(o.Ref(), o.why(o.a.stopCause()))
 		}
@@ -209,8 +213,10 @@ func furthest(rec *storagepb.OutRecord) ack.Stage {
 	return stage
 }
 
-func outcomeError(rec *storagepb.OutRecord) error {
-	o := rec.GetOutcome()
+func outcomeError(rec *storagepb.OutRecord) error { return asError(rec.GetOutcome()) }
+
+// asError returns an outcome as the error that it is, nil for success.
+func asError(o *storagepb.Outcome) error {
 	if o == nil || ack.Stage(o.GetStage()) == ack.Fulfilled {
 		return nil
 	}

@@ -21,13 +21,15 @@ type item struct {
 	// build makes the submission; a nil one takes the item out. It is called by the outbox's goroutine alone.
 	build func(s session) *transportpb.Submit
 	// answered gets the router's answer, and due the passing of the time that setTimer set. Neither may block.
-	answered func(*transportpb.Answer)
+	// The answer is to the envelope with this message id, which need not be the one that build would make now.
+	answered func(ans *transportpb.Answer, messageID string)
 	due      func()
 
 	at       time.Time
 	timerIdx int
 	readyIdx int
 	n        uint64
+	sent     string // the message id of what is in flight
 	removed  bool
 }
 
@@ -142,12 +144,14 @@ func (o *outbox) landed(i *item) {
 func (o *outbox) answer(a *transportpb.Answer) {
 	o.mu.Lock()
 	i := o.inFlight[a.GetN()]
+	var sent string
 	if i != nil {
+		sent = i.sent
 		o.landed(i)
 	}
 	o.mu.Unlock()
 	if i != nil {
-		i.answered(a)
+		i.answered(a, sent)
 	}
 }
 
@@ -274,6 +278,11 @@ func (o *outbox) submit(i *item, n uint64, s session) {
 		o.mu.Unlock()
 		return
 	}
+	o.mu.Lock()
+	if i.n == n {
+		i.sent = m.GetEnvelope().GetMessageId()
+	}
+	o.mu.Unlock()
 	m.N, m.Class = n, i.class
 	s.submit(m)
 }

@@ -21,7 +21,7 @@ func (a *Agent) signal(to, correlation string, sig ack.Ack) {
 	i.build = func(session) *transportpb.Submit {
 		return &transportpb.Submit{To: address.Agent(to).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
 	}
-	i.answered = func(ans *transportpb.Answer) {
+	i.answered = func(ans *transportpb.Answer, _ string) {
 		a.outbox.remove(i)
 		if ans.GetState() == transportpb.Answer_STATE_REFUSED {
 			a.log.Info("an acknowledgement was refused", "to", to, "stage", sig.Stage, "reason", ans.GetNote())
@@ -60,7 +60,7 @@ func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
 		}
 		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
 	}
-	i.answered = func(ans *transportpb.Answer) {
+	i.answered = func(ans *transportpb.Answer, _ string) {
 		if ans.GetState() == transportpb.Answer_STATE_REFUSED && again(ack.Code(ans.GetCode())) {
 			a.outbox.setTimer(i, time.Now().Add(doubled(refusedFirst, refused, refusedLast)))
 			refused++
@@ -96,7 +96,7 @@ func (a *Agent) replyAgain(rec *storagepb.InRecord) {
 	i.build = func(session) *transportpb.Submit {
 		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
 	}
-	i.answered = func(*transportpb.Answer) { a.outbox.remove(i) }
+	i.answered = func(*transportpb.Answer, string) { a.outbox.remove(i) }
 	a.outbox.add(i)
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
@@ -63,16 +65,39 @@ func (a *Agent) callReplyHandler(ctx context.Context, o *operation, fn exchange.
 		return err
 	}
 	reply, outcome := o.result(rec)
-	if late && len(rec.GetLate()) > 0 {
-		if body := rec.GetLate()[len(rec.GetLate())-1].GetReply(); body != nil {
+	from := rec.GetOutcome().GetFrom()
+	if l := lateResult(rec); late && l != nil {
+		from = l.GetOutcome().GetFrom()
+		if body := l.GetReply(); body != nil {
 			reply, outcome = a.decodeReply(d, rec.GetExchange(), body)
+		} else {
+			reply, outcome = nil, asError(l.GetOutcome())
 		}
 	}
 	info := exchange.Info{
-		From: rec.GetOutcome().GetFrom(), To: rec.GetTo(), Exchange: rec.GetExchange(), MessageID: lastAttempt(rec).GetMessageId(),
+		From: from, To: rec.GetTo(), Exchange: rec.GetExchange(), MessageID: lastAttempt(rec).GetMessageId(),
 		CorrelationID: rec.GetCorrelationId(), Token: rec.GetToken(), Attempt: len(rec.GetAttempts()), Late: late,
 	}
 	return fn(exchange.NewContext(ctx, info.WithRef(o.Ref())), req, reply, outcome)
+}
+
+// lateResult returns what came after the operation's end and is a result: the last reply, else the last outcome.
+func lateResult(rec *storagepb.OutRecord) *storagepb.Late {
+	var last *storagepb.Late
+	for _, l := range slices.Backward(rec.GetLate()) {
+		if l.GetReply() != nil {
+			return l
+		}
+		if last == nil && !announcesReply(rec, l) {
+			last = l
+		}
+	}
+	return last
+}
+
+// announcesReply tells whether l is the success of a request without its reply, which comes by itself.
+func announcesReply(rec *storagepb.OutRecord, l *storagepb.Late) bool {
+	return rec.GetWantsReply() && l.GetReply() == nil && ack.Stage(l.GetOutcome().GetStage()) == ack.Fulfilled
 }
 
 func (a *Agent) originalRequest(o *operation, d *exchange.Descriptor) (proto.Message, error) {
@@ -98,7 +123,8 @@ func (a *Agent) offerUnhandled() {
 	for _, name := range names {
 		err := a.buf.UnhandledOut(name, func(rec *storagepb.OutRecord) error {
 			o := &operation{a: a, seq: rec.GetSequence(), d: a.reg.descriptor(name), rec: rec, changed: make(chan struct{})}
-			a.offerResult(o, false)
+			l := lateResult(rec)
+			a.offerResult(o, l.GetReply() != nil && !rec.GetHasReply())
 			return nil
 		})
 		if err != nil {

@@ -139,6 +139,9 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	// The outcome is recorded when the time is over, whether or not the handler heeds its context. Its record cannot run
 	// again before it has returned.
 	timer := time.AfterFunc(timeout, func() {
+		if !t.concluded.CompareAndSwap(false, true) {
+			return
+		}
 		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
 		a.end(t, nil, err)
 		cancel(err)
@@ -164,14 +167,20 @@ func (a *Agent) invoke(ctx context.Context, t *task) (reply proto.Message, err e
 
 // conclude records what a handler returned.
 func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err error) {
+	if !t.concluded.CompareAndSwap(false, true) {
+		// By now the record may belong to the next attempt, of which this return says nothing.
+		a.log.Warn("a handler returned after its timeout; what it returned is dropped", "exchange", t.h.d.Name(),
+			"ref", a.inRef(t.seq()), "error", err)
+		return
+	}
 	var retry *ack.RetryError
 	switch {
 	case errors.Is(err, exchange.ErrDeferred):
 		a.deferAnswer(t)
 	case errors.As(err, &retry):
 		a.retryRun(t, retry)
-	case err != nil && errors.Is(context.Cause(ctx), errDrain):
-		// Closing ended the run, not the work: it runs again at the next start, and does not count as a crash.
+	case err != nil && a.handlers.Err() != nil && context.Cause(ctx) == context.Cause(a.handlers):
+		// The agent's end ended the run, not the work: it runs again at the next start, and does not count as a crash.
 		if err := a.buf.RetryIn(a.base, t.seq(), time.Now()); err != nil && !errors.Is(err, activity.ErrFinished) {
 			a.failure("record that a handler runs again", err)
 		}

@@ -72,6 +72,9 @@ func (a *Agent) send(ctx context.Context, out *exchange.Outgoing) (exchange.Oper
 		a.failure("store a message", err)
 		return nil, fmt.Errorf("%w: %w", ErrStoreFailed, err)
 	}
+	if errors.Is(err, store.ErrClosed) {
+		return nil, ErrClosed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +87,9 @@ func (a *Agent) send(ctx context.Context, out *exchange.Outgoing) (exchange.Oper
 func (a *Agent) maySend(ctx context.Context, out *exchange.Outgoing) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
+	}
+	if err := a.Err(); err != nil {
+		return err
 	}
 	switch a.phase() {
 	case closed:

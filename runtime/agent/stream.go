@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +22,13 @@ const (
 	openTimeout = 10 * time.Second
 )
 
+var errNoWelcome = errors.New("the router does not welcome the agent")
+
 // stream is a session over sw4rm.transport.v1.
 type stream struct {
 	s       grpc.BidiStreamingClient[transportpb.ConnectRequest, transportpb.ConnectResponse]
-	cancel  context.CancelFunc
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
 	queue   *frameQueue
 	welcome *transportpb.Welcome
 	early   []*transportpb.RouterFrame // what came in one batch with the welcome
@@ -44,17 +48,20 @@ func (e *goodbyeError) Error() string {
 
 // openStream says hello and waits for the router's welcome.
 func openStream(ctx context.Context, conn grpc.ClientConnInterface, hello *transportpb.Hello, ev events) (*stream, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	timeout := time.AfterFunc(openTimeout, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	timeout := time.AfterFunc(openTimeout, func() { cancel(errNoWelcome) })
 	defer timeout.Stop()
 	c, err := transportpb.NewTransportServiceClient(conn).Connect(ctx)
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, fmt.Errorf("open the stream: %w", err)
 	}
-	s := &stream{s: c, cancel: cancel, queue: newFrameQueue(), events: ev}
+	s := &stream{s: c, ctx: ctx, cancel: cancel, queue: newFrameQueue(), events: ev}
 	if err := s.greet(hello); err != nil {
-		cancel()
+		if cause := context.Cause(ctx); errors.Is(cause, errNoWelcome) {
+			err = cause
+		}
+		cancel(nil)
 		return nil, err
 	}
 	s.heard.Store(time.Now().UnixNano())
@@ -108,22 +115,43 @@ func (s *stream) asks() bool { return true }
 func (s *stream) routerID() string { return s.welcome.GetRouterStoreId() }
 
 func (s *stream) run(ctx context.Context) error {
-	defer s.cancel()
+	defer s.cancel(nil)
 	received := make(chan error, 1)
 	go func() { received <- s.receive() }()
+	var listening sync.WaitGroup
+	listening.Go(s.listen)
 	err := s.send(ctx, received)
-	s.cancel()
+	s.cancel(nil)
+	listening.Wait()
 	if ended := <-received; ended != nil && err == nil {
 		err = ended
+	}
+	if cause := context.Cause(s.ctx); !errors.Is(cause, context.Canceled) {
+		return cause
 	}
 	return err
 }
 
-// send writes batches until the receiving side has ended, ctx ends, or the router falls silent.
-func (s *stream) send(ctx context.Context, received chan error) error {
+// listen ends the stream when the router falls silent. It is not for send to do, which such a router holds up.
+func (s *stream) listen() {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	var pings uint64
+	for n := uint64(1); ; n++ {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ping.C:
+			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > silenceLimit {
+				s.cancel(fmt.Errorf("the router has been silent for %v", silent.Round(time.Second)))
+				return
+			}
+			s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Ping{Ping: &transportpb.Ping{N: n}}})
+		}
+	}
+}
+
+// send writes batches until the receiving side has ended, or ctx ends.
+func (s *stream) send(ctx context.Context, received chan error) error {
 	for {
 		select {
 		case err := <-received:
@@ -131,12 +159,6 @@ func (s *stream) send(ctx context.Context, received chan error) error {
 			return err
 		case <-ctx.Done():
 			return s.flush()
-		case <-ping.C:
-			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > silenceLimit {
-				return fmt.Errorf("the router has been silent for %v", silent.Round(time.Second))
-			}
-			pings++
-			s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Ping{Ping: &transportpb.Ping{N: pings}}})
 		case <-s.queue.ready:
 			if err := s.flush(); err != nil {
 				return err

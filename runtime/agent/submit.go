@@ -58,8 +58,8 @@ func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *s
 		class: transportpb.Class_CLASS_WORK,
 		order: o.seq,
 		build: o.build,
-		answered: func(ans *transportpb.Answer) {
-			o.do(func() { o.answered(ans) })
+		answered: func(ans *transportpb.Answer, messageID string) {
+			o.do(func() { o.answered(ans, messageID) })
 		},
 		due: func() { o.do(o.due) },
 	}
@@ -121,10 +121,16 @@ func (o *operation) build(s session) *transportpb.Submit {
 	}
 }
 
-// answered takes the router's answer to a submission of the current attempt.
-func (o *operation) answered(ans *transportpb.Answer) {
+// answered takes the router's answer to a submission. One to an earlier attempt says nothing of the current, which could
+// not be submitted before.
+func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 	rec, _ := o.current()
 	if done(rec) {
+		return
+	}
+	at := lastAttempt(rec)
+	if at.GetMessageId() != messageID {
+		o.a.outbox.makeReady(o.item)
 		return
 	}
 	o.mu.Lock()
@@ -133,7 +139,6 @@ func (o *operation) answered(ans *transportpb.Answer) {
 		o.pace.refused, o.pace.obstacle = 0, nil
 	}
 	o.mu.Unlock()
-	at := lastAttempt(rec)
 	switch ans.GetState() {
 	case transportpb.Answer_STATE_REFUSED:
 		o.refused(ans)
@@ -219,7 +224,7 @@ func (o *operation) change(ch activity.OutChange, err error) {
 	} else {
 		o.schedule()
 	}
-	if ch.Late && !ch.Duplicate {
+	if n := len(rec.GetLate()); ch.Late && !ch.Duplicate && (n == 0 || !announcesReply(rec, rec.GetLate()[n-1])) {
 		o.a.offerResult(o, true)
 	}
 }
@@ -235,6 +240,7 @@ func (o *operation) close() {
 	o.a.mu.Lock()
 	_, first := o.a.ops[o.seq]
 	delete(o.a.ops, o.seq)
+	delete(o.a.withdrawals, o.withdrawal)
 	o.a.mu.Unlock()
 	o.mu.Lock()
 	waited := o.waiters > 0
@@ -256,11 +262,11 @@ func (o *operation) finish(stage ack.Stage, code ack.Code, note string) {
 	}))
 }
 
-// schedule sets the timer to whatever is due next.
+// schedule sets the timer to whatever is due next. The lock is held until it is set, lest an older state set it last.
 func (o *operation) schedule() {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	rec, p := o.rec, o.pace
-	o.mu.Unlock()
 	next := rec.GetDeadline().AsTime()
 	if p.withdrawing {
 		next = next.Add(withdrawPatience)
@@ -363,7 +369,8 @@ func (o *operation) expire(now time.Time) {
 	case first && s != nil:
 		n := o.a.outbox.number()
 		o.a.mu.Lock()
-		o.a.withdrawals[n] = o
+		delete(o.a.withdrawals, o.withdrawal)
+		o.a.withdrawals[n], o.withdrawal = o, n
 		o.a.mu.Unlock()
 		s.withdraw(&transportpb.Withdraw{
 			N: n, To: rec.GetTo(), Token: rec.GetToken(), MessageId: lastAttempt(rec).GetMessageId(),
@@ -400,5 +407,5 @@ func (a *Agent) offerResult(o *operation, late bool) {
 	if a.phase() != running {
 		return // offered again at the next start
 	}
-	a.background(func(ctx context.Context) { a.deliverResult(ctx, o, fn, late) })
+	a.spawn(&a.offers, func(ctx context.Context) { a.deliverResult(ctx, o, fn, late) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +26,9 @@ type task struct {
 	waits  int            // calls of this handler that wait now
 	sends  map[string]int // sends so far, by exchange and address
 	placed bool           // it holds a place of the inbound window
+
+	// concluded is set by whatever fixes what came of the run: the handler's return or its timeout, the first of them.
+	concluded atomic.Bool
 }
 
 type taskKey struct{}
