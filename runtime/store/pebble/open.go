@@ -33,8 +33,9 @@ import (
 // a process was killed, every change of a synced byte and every missing file is detected. After a power cut the note
 // may be older than what was last synced. Then damage is still detected where later parts prove that what is in front
 // of them was synced; damage in the last synced group of writes of all, if it happens together with the power cut,
-// cannot be told from a torn end, and that group is lost without an error. The note and the files being replaced
-// together by an older copy, and changes made on purpose, are not detected.
+// cannot be told from a torn end, and that group is lost without an error. A note that is missing or damaged counts as an
+// old one that claims nothing. The note and the files being replaced together by an older copy, and changes made on
+// purpose, are not detected.
 func Open(dir string, opts Options) (*DB, error) {
 	fs := opts.FS
 	if fs == nil {
