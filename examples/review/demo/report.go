@@ -13,9 +13,9 @@ import (
 )
 
 const legend = `
-RECEIVED, READ and FULFILLED are counted from the send; "-" is a stage that a kill kept from being told before a later
-one was. ATTEMPTS is how often the message was sent, RUNS how often the reviewer's handler started for it. The totals
-come from the client's handles and from a ledger that the handler writes:
+RECEIVED, READ and FULFILLED are counted from the send; "-" is a stage of which the client had not heard before a later
+one, or the reply, came. ATTEMPTS is how often the message was sent, RUNS how often the reviewer's handler started for
+it. The totals come from the client's handles and from a ledger that the handler writes:
 
   redelivered              messages with more than one attempt or more than one run
   handler runs repeated    runs beyond the first of each message: a run that was killed starts again
