@@ -224,7 +224,8 @@ func (o *operation) change(ch activity.OutChange, err error) {
 	} else {
 		o.schedule()
 	}
-	if n := len(rec.GetLate()); ch.Late && !ch.Duplicate && (n == 0 || !announcesReply(rec, rec.GetLate()[n-1])) {
+	late := ch.Record.GetLate() // as of this event; rec may have more by now
+	if ch.Late && !ch.Duplicate && (len(late) == 0 || !announcesReply(ch.Record, late[len(late)-1])) {
 		o.a.offerResult(o, true)
 	}
 }
