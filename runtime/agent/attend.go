@@ -14,8 +14,14 @@ const (
 	registryRetry   = time.Second
 )
 
-// attend keeps the agent registered and sends heartbeats, until ctx ends; then it takes the agent out of the registry.
+// attend keeps the agent registered and sends heartbeats, until ctx ends; then it takes the agent out of the registry. An
+// instance that no router has admitted leaves the entry to the one that has the id.
 func (a *Agent) attend(ctx context.Context) {
+	select {
+	case <-a.link.admitted:
+	case <-ctx.Done():
+		return
+	}
 	client := registrypb.NewRegistryServiceClient(a.conns.registry)
 	registered, silent, failures := false, false, 0
 	for ctx.Err() == nil {
@@ -30,7 +36,7 @@ func (a *Agent) attend(ctx context.Context) {
 		if !registered || err != nil {
 			wait = doubled(registryRetry, failures, a.cfg.Heartbeat)
 			failures++
-			if !silent && ctx.Err() == nil {
+			if err != nil && !silent && ctx.Err() == nil {
 				a.log.Info("the registry does not answer; the agent works without it", "registry", a.cfg.RegistryAddr, "error", err)
 				silent = true
 			}

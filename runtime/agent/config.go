@@ -3,13 +3,16 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
@@ -34,7 +37,8 @@ type Config struct {
 	Name, Description string
 	// DataDir is where sw4rm.New keeps the activity buffer. Default: $SW4RM_DATA_DIR/ID, else ./sw4rm-data/ID.
 	DataDir string
-	// RouterAddr and RegistryAddr are host:port; a leading http:// is ignored. Defaults: $SW4RM_ROUTER_ADDR and
+	// RouterAddr and RegistryAddr are host:port; a leading http:// is ignored, and https:// refused, since there is no
+	// TLS yet. Defaults: $SW4RM_ROUTER_ADDR and
 	// $SW4RM_REGISTRY_ADDR, else DefaultRouterAddr and DefaultRegistryAddr.
 	RouterAddr, RegistryAddr string
 	// Logger gets the agent's log. Default: slog.Default().
@@ -75,8 +79,13 @@ func (c Config) Complete() (Config, error) {
 	if c.DataDir == "" {
 		c.DataDir = filepath.Join(first(os.Getenv("SW4RM_DATA_DIR"), "sw4rm-data"), directoryName(c.ID))
 	}
-	c.RouterAddr = target(first(c.RouterAddr, os.Getenv("SW4RM_ROUTER_ADDR"), DefaultRouterAddr))
-	c.RegistryAddr = target(first(c.RegistryAddr, os.Getenv("SW4RM_REGISTRY_ADDR"), DefaultRegistryAddr))
+	var err error
+	if c.RouterAddr, err = target("RouterAddr", c.RouterAddr, "SW4RM_ROUTER_ADDR", DefaultRouterAddr); err != nil {
+		return c, err
+	}
+	if c.RegistryAddr, err = target("RegistryAddr", c.RegistryAddr, "SW4RM_REGISTRY_ADDR", DefaultRegistryAddr); err != nil {
+		return c, err
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -102,6 +111,8 @@ func (c Config) Complete() (Config, error) {
 		{"MaxHandlers", &c.MaxHandlers, DefaultMaxHandlers},
 		{"MaxInbound", &c.MaxInbound, DefaultMaxInbound},
 		{"MaxEnvelopeBytes", &c.MaxEnvelopeBytes, envelope.DefaultMaxBytes},
+		{"MaxOut", &c.MaxOut, activity.DefaultMaxOut},
+		{"MaxIn", &c.MaxIn, activity.DefaultMaxIn},
 	} {
 		if err := fill(n.name, n.v, n.def); err != nil {
 			return c, err
@@ -132,12 +143,24 @@ func first(values ...string) string {
 	return ""
 }
 
-// target strips the scheme that other SDKs write before host:port.
-func target(addr string) string {
-	for _, scheme := range []string{"http://", "https://"} {
-		addr = strings.TrimPrefix(addr, scheme)
+// target returns the first address that is given, without the http:// that other SDKs write before host:port.
+func target(name, configured, variable, def string) (string, error) {
+	given := first(configured, os.Getenv(variable), def)
+	bad := func(problem, fix string) (string, error) {
+		return "", fmt.Errorf("agent: the address %q %s. Fix: %s, in Config.%s or %s", given, problem, fix, name, variable)
 	}
-	return strings.TrimSuffix(addr, "/")
+	if strings.HasPrefix(given, "https://") {
+		return bad("asks for TLS, which this version does not have", "write HOST:PORT")
+	}
+	addr := strings.TrimSuffix(strings.TrimPrefix(given, "http://"), "/")
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return bad("is not of the form HOST:PORT", "write for example "+def)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return bad(fmt.Sprintf("has the port %q", port), "use a number from 1 to 65535")
+	}
+	return addr, nil
 }
 
 // directoryName makes an agent id a file name on every system; ids have no other awkward character.

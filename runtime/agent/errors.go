@@ -3,6 +3,8 @@ package agent
 import (
 	"errors"
 	"fmt"
+
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 )
 
 var (
@@ -24,7 +26,7 @@ var (
 // errDrain is the cause of handler contexts that end because the agent closes.
 var errDrain = errors.New("the agent is closing")
 
-// UnreachableError says which router cannot be reached, and what to do.
+// UnreachableError says which router cannot be reached, or does not admit the agent, and what to do.
 type UnreachableError struct {
 	Addr string
 	Err  error
@@ -32,6 +34,10 @@ type UnreachableError struct {
 
 // Error implements error.
 func (e *UnreachableError) Error() string {
+	var bye *goodbyeError
+	if errors.As(e.Err, &bye) && bye.reason != transportpb.Goodbye_REASON_DRAINING {
+		return fmt.Sprintf("router %s does not admit this agent, and the message stays stored: %s", e.Addr, bye.note)
+	}
 	return fmt.Sprintf("router %s is not reachable; the message is stored and will be sent when it is. Start one with: sw4rm up", e.Addr)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
@@ -70,6 +71,10 @@ func TestConfigIsChecked(t *testing.T) {
 		"router's own":   {ID: "sw4rm-router"},
 		"MaxHandlers":    {ID: "a", MaxHandlers: -1},
 		"DrainTimeout":   {ID: "a", DrainTimeout: -1},
+		"MaxOut":         {ID: "a", MaxOut: -1},
+		"TLS":            {ID: "a", RouterAddr: "https://localhost:1"},
+		"HOST:PORT":      {ID: "a", RouterAddr: "localhost"},
+		`port "99999"`:   {ID: "a", RegistryAddr: "localhost:99999"},
 	} {
 		_, err := agent.NewMemory(cfg)
 		assert.ErrorContains(t, err, want)
@@ -359,7 +364,7 @@ func TestCloseDrains(t *testing.T) {
 func TestStoreFailureStopsTheAgent(t *testing.T) {
 	inBubble(t, func(t *testing.T, net *agenttest.Net) {
 		disk := store.NewMemory()
-		a, err := agent.New(agent.Config{ID: "a", Logger: slog.New(slog.DiscardHandler), DialOptions: nil}, disk)
+		a, err := agent.New(agent.Config{ID: "a", Logger: slog.New(slog.DiscardHandler), DialOptions: []grpc.DialOption{net.Dial()}}, disk)
 		require.NoError(t, err)
 		ended := make(chan error, 1)
 		go func() { ended <- a.Run(t.Context()) }()

@@ -69,12 +69,15 @@ type link struct {
 	a *Agent
 
 	mu    sync.Mutex
-	lost  error // the error of the last attempt while there is no session
-	away  error // set once the router has been away for sayUnreachable
+	lost  error             // the error of the last attempt while there is no session
+	away  *UnreachableError // set once the router has been away for sayUnreachable
 	timer *time.Timer
+	// admitted is closed when a router has admitted this instance for the first time.
+	admitted chan struct{}
+	once     sync.Once
 }
 
-func newLink(a *Agent) *link { return &link{a: a} }
+func newLink(a *Agent) *link { return &link{a: a, admitted: make(chan struct{})} }
 
 // run opens a session, serves it until it ends, and opens the next one, until ctx ends.
 func (l *link) run(ctx context.Context) {
@@ -139,6 +142,7 @@ func (l *link) up(s session) {
 	}
 	l.lost, l.away = nil, nil
 	l.mu.Unlock()
+	l.once.Do(func() { close(l.admitted) })
 	l.a.outbox.use(s)
 	l.a.inflow.use(s)
 	// Before the first delivery: numbers of another router may be the same, and mean other messages.
@@ -161,23 +165,25 @@ func (l *link) say() {
 		return
 	}
 	l.timer = nil
-	away := &UnreachableError{Addr: l.a.cfg.RouterAddr, Err: l.lost}
-	if away.Err == nil {
-		away.Err = errors.New("no connection yet")
+	l.away = &UnreachableError{Addr: l.a.cfg.RouterAddr, Err: l.lost}
+	if l.lost == nil {
+		l.away.Err = errors.New("no connection yet")
 	}
-	l.away = away
-	l.a.log.Warn(away.Error())
+	l.a.log.Warn(l.away.Error())
 }
 
-// note keeps why there is no session. What a router says when it refuses the agent is logged once.
+// note keeps why there is no session. While the router is away, it is said again when the reason is another.
 func (l *link) note(err error) {
 	l.mu.Lock()
-	again := l.lost != nil && err != nil && l.lost.Error() == err.Error()
+	defer l.mu.Unlock()
 	l.lost = err
-	l.mu.Unlock()
-	var bye *goodbyeError
-	if errors.As(err, &bye) && bye.reason != transportpb.Goodbye_REASON_DRAINING && !again {
-		l.a.log.Warn("the router refuses this agent", "error", err)
+	if l.away == nil || err == nil {
+		return
+	}
+	was := l.away.Error()
+	l.away = &UnreachableError{Addr: l.a.cfg.RouterAddr, Err: err}
+	if now := l.away.Error(); now != was {
+		l.a.log.Warn(now)
 	}
 }
 
