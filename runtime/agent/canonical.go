@@ -117,7 +117,8 @@ func (c *canonical) call(key string, fn func(ctx context.Context)) {
 func (c *canonical) submit(m *transportpb.Submit) {
 	c.call(m.GetTo(), func(ctx context.Context) {
 		env := m.GetEnvelope()
-		if c.ours == "" {
+		// Other peers compare content types exactly, and an acknowledgement is matched by the message that it names.
+		if c.ours == "" && env.GetMessageType() != commonpb.MessageType_ACKNOWLEDGEMENT {
 			env = withRecipient(env, m.GetTo())
 		}
 		if m.GetTo() != "" {

@@ -278,6 +278,26 @@ func TestForeignRouterThatRefusesByStatus(t *testing.T) {
 	})
 }
 
+// TestForeignPeersUnderstandAcknowledgements has a peer that compares content types exactly.
+func TestForeignPeersUnderstandAcknowledgements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroadcaster()
+		types := make(chan string, 10)
+		b.fail = func(env *commonpb.Envelope) error {
+			if env.GetMessageType() == commonpb.MessageType_ACKNOWLEDGEMENT {
+				types <- env.GetContentType()
+			}
+			return nil
+		}
+		p := newPeer(t, b.register)
+		handling, client := p.agent("server"), p.agent("client")
+		tell.Handle(handling, func(context.Context, *text) error { return nil })
+		start(t, handling, client)
+		require.NoError(t, tell.Call(t.Context(), to(client, "server"), str("x")))
+		assert.Equal(t, ack.ContentType, <-types)
+	})
+}
+
 func TestEndlessTimeToLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroadcaster()
