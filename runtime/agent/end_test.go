@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,6 +147,54 @@ func TestALateReturnIsNotTheNextRunsOutcome(t *testing.T) {
 	})
 }
 
+// TestSeveralCallsOfOneHandlerShareItsPlace has handlers whose goroutines call side by side, with every limit at one.
+func TestSeveralCallsOfOneHandlerShareItsPlace(t *testing.T) {
+	inBubble(t, func(t *testing.T, net *agenttest.Net) {
+		server := net.Agent("server")
+		middle := net.AgentOn(agent.Config{ID: "middle", MaxHandlers: 1, MaxInbound: 1}, store.NewMemory())
+		client := net.Agent("client")
+		say.Handle(server, func(_ context.Context, req *text) (*text, error) {
+			time.Sleep(time.Second)
+			return req, nil
+		})
+		ask.Handle(middle, func(ctx context.Context, req *text) (*text, error) {
+			var calls sync.WaitGroup
+			for range 3 {
+				calls.Go(func() {
+					_, err := say.Call(ctx, to(middle, "server"), req)
+					assert.NoError(t, err)
+				})
+			}
+			// One that outlives its handler gives its place back all the same.
+			go func() { _, _ = say.Call(ctx, to(middle, "server"), req) }()
+			calls.Wait()
+			return req, nil
+		})
+		start(t, server, middle, client)
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				_, err := ask.Call(t.Context(), to(client, "middle"), str("x"))
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+	})
+}
+
+func TestNotesThatAreNotTextEndTheMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, net *agenttest.Net) {
+		server, client := net.Agent("server"), net.Agent("client")
+		say.Handle(server, func(context.Context, *text) (*text, error) {
+			return nil, errors.New("bad \xff" + strings.Repeat("long", 1000))
+		})
+		start(t, server, client)
+		_, err := say.Call(t.Context(), to(client, "server"), str("x"), exchange.MaxAttempts(1))
+		require.ErrorIs(t, err, &ack.Error{Stage: ack.Failed, Code: ack.InternalError})
+		assert.ErrorContains(t, err, "longlong")
+	})
+}
+
 // deaf is a router that welcomes an agent and then reads nothing, as one behind a dead connection.
 type deaf struct {
 	transportpb.UnimplementedTransportServiceServer
@@ -164,6 +214,29 @@ func (d *deaf) Connect(s grpc.BidiStreamingServer[transportpb.ConnectRequest, tr
 	}
 	<-s.Context().Done()
 	return nil
+}
+
+// brief is a router that welcomes an agent and ends its stream.
+type brief struct {
+	transportpb.UnimplementedTransportServiceServer
+	connected atomic.Int32
+}
+
+func (b *brief) Connect(s grpc.BidiStreamingServer[transportpb.ConnectRequest, transportpb.ConnectResponse]) error {
+	b.connected.Add(1)
+	return s.Send(&transportpb.ConnectResponse{Frames: []*transportpb.RouterFrame{
+		{Frame: &transportpb.RouterFrame_Welcome{Welcome: &transportpb.Welcome{RouterStoreId: "r"}}},
+	}})
+}
+
+func TestShortSessionsAreNotRepeatedAtFullSpeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &brief{}
+		p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, b) })
+		start(t, p.agent("a"))
+		time.Sleep(time.Minute)
+		assert.Less(t, b.connected.Load(), int32(100))
+	})
 }
 
 func TestASilentRouterIsLeftWhileABatchIsStuck(t *testing.T) {

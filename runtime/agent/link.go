@@ -87,8 +87,11 @@ func (l *link) run(ctx context.Context) {
 		s, err := l.open(ctx)
 		if err == nil {
 			l.up(s)
-			n = 0
+			began := time.Now()
 			err = s.run(ctx)
+			if time.Since(began) > reconnectLast { // else a router that ends every session would be asked without pause
+				n = 0
+			}
 			l.a.outbox.use(nil)
 			l.a.inflow.use(nil)
 			if ctx.Err() != nil {

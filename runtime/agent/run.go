@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -331,10 +331,7 @@ func note(err error) string {
 		text = e.Note
 	}
 	if len(text) > maxNote {
-		text = text[:maxNote]
-		for !utf8.ValidString(text) && len(text) > 0 {
-			text = text[:len(text)-1]
-		}
+		text = strings.ToValidUTF8(text[:maxNote], "")
 	}
 	return text
 }
