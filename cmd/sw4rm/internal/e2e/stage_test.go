@@ -140,14 +140,8 @@ func (s *stage) fail(ctx context.Context, f fault) {
 		victim.pause(s.t, 2*s.services.lease)
 		return
 	case stop:
-		// A process that is asked to stop while it starts may end as if it had failed.
-		sign := ready
-		if f.victim == routerID {
-			sign = listening
-		}
-		_, err := victim.await(ctx, sign)
-		require.NoError(s.t, err)
-		err = victim.stop(ctx)
+		s.awaitStart(ctx, f.victim, victim)
+		err := victim.stop(ctx)
 		if f.victim != clientID { // which says that it leaves operations open
 			require.NoError(s.t, err, victim.tail())
 		}
@@ -162,10 +156,23 @@ func (s *stage) fail(ctx context.Context, f fault) {
 	}
 }
 
+// awaitStart waits until a process has started: one that is asked to stop before may end as if it had failed.
+func (s *stage) awaitStart(ctx context.Context, id string, p *process) {
+	s.t.Helper()
+	sign := ready
+	if id == routerID {
+		sign = listening
+	}
+	_, err := p.await(ctx, sign)
+	require.NoError(s.t, err)
+}
+
 // end stops the agents and the services as an operator would.
 func (s *stage) end(ctx context.Context) {
 	s.t.Helper()
+	s.awaitStart(ctx, routerID, s.services.process)
 	for _, id := range workers {
+		s.awaitStart(ctx, id, s.agents[id])
 		require.NoError(s.t, s.agents[id].stop(ctx), s.agents[id].tail())
 	}
 	require.NoError(s.t, s.services.stop(ctx), s.services.tail())
