@@ -78,26 +78,17 @@ func (a *Agent) Handle(d *exchange.Descriptor, fn exchange.Handler) {
 	r := a.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := d.Validate(); err != nil {
-		r.mistakes = append(r.mistakes, err)
+	if !r.admit(d, "handler", fn == nil, func(name string) bool { return r.handlers[name] != nil }) {
 		return
 	}
-	switch _, twice := r.handlers[d.Name()]; {
-	case r.late(d.Name()):
-	case fn == nil:
-		r.mistake(d.Name(), "the handler is nil", "pass a function")
-	case twice:
-		r.mistake(d.Name(), "the exchange has a handler already", "register each exchange once for an agent")
-	default:
-		h := exchange.HandleFunc(func(ctx context.Context, in *exchange.Incoming) (proto.Message, error) { return fn(ctx, in.Message) })
-		for _, i := range slices.Backward(a.cfg.Interceptors) {
-			if i != nil {
-				h = i.WrapHandle(h)
-			}
+	h := exchange.HandleFunc(func(ctx context.Context, in *exchange.Incoming) (proto.Message, error) { return fn(ctx, in.Message) })
+	for _, i := range slices.Backward(a.cfg.Interceptors) {
+		if i != nil {
+			h = i.WrapHandle(h)
 		}
-		r.handlers[d.Name()] = &handler{d: d, fn: h}
-		r.known[d.Name()] = d
 	}
+	r.handlers[d.Name()] = &handler{d: d, fn: h}
+	r.known[d.Name()] = d
 }
 
 // HandleReply registers what gets the results of an exchange that no call waits for.
@@ -108,20 +99,29 @@ func (a *Agent) HandleReply(d *exchange.Descriptor, fn exchange.ReplyHandler) {
 	r := a.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := d.Validate(); err != nil {
-		r.mistakes = append(r.mistakes, err)
+	if !r.admit(d, "reply handler", fn == nil, func(name string) bool { return r.replies[name] != nil }) {
 		return
 	}
-	switch _, twice := r.replies[d.Name()]; {
-	case r.late(d.Name()):
-	case fn == nil:
-		r.mistake(d.Name(), "the reply handler is nil", "pass a function")
-	case twice:
-		r.mistake(d.Name(), "the exchange has a reply handler already", "register each reply handler once for an agent")
-	default:
-		r.replies[d.Name()] = fn
-		r.known[d.Name()] = d
+	r.replies[d.Name()] = fn
+	r.known[d.Name()] = d
+}
+
+// admit tells whether a handler of the kind what may be registered for d, and records the mistake when not.
+func (r *registry) admit(d *exchange.Descriptor, what string, missing bool, taken func(name string) bool) bool {
+	if err := d.Validate(); err != nil {
+		r.mistakes = append(r.mistakes, err)
+		return false
 	}
+	switch {
+	case r.late(d.Name()):
+	case missing:
+		r.mistake(d.Name(), "the "+what+" is nil", "pass a function")
+	case taken(d.Name()):
+		r.mistake(d.Name(), "the exchange has a "+what+" already", "register each "+what+" once for an agent")
+	default:
+		return true
+	}
+	return false
 }
 
 // Mistake records a wrong registration, for Start to return.
