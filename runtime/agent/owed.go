@@ -16,18 +16,28 @@ import (
 
 // signal sends an acknowledgement that is not stored: should it be lost, the sender asks and gets it again.
 func (a *Agent) signal(to, correlation string, sig ack.Ack) {
-	env := a.ackEnvelope(correlation, sig, a.newID())
-	i := &item{class: transportpb.Class_CLASS_SIGNAL, order: a.order.Add(1), due: func() {}}
-	i.build = func(session) *transportpb.Submit {
-		return &transportpb.Submit{To: address.Agent(to).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
-	}
+	a.sendOnce(transportpb.Class_CLASS_SIGNAL, to, a.ackEnvelope(correlation, sig, a.newID()), func(reason string) {
+		a.log.Info("an acknowledgement was refused", "to", to, "stage", sig.Stage, "reason", reason)
+	})
+}
+
+// sendOnce sends an envelope that is not stored to an agent, until the router has answered, and calls refused when it
+// does not take it.
+func (a *Agent) sendOnce(class transportpb.Class, to string, env *commonpb.Envelope, refused func(reason string)) {
+	i := &item{class: class, order: a.order.Add(1), due: func() {}}
+	i.build = func(session) *transportpb.Submit { return a.submission(to, env) }
 	i.answered = func(ans *transportpb.Answer, _ string) {
 		a.outbox.remove(i)
 		if ans.GetState() == transportpb.Answer_STATE_REFUSED {
-			a.log.Info("an acknowledgement was refused", "to", to, "stage", sig.Stage, "reason", ans.GetNote())
+			refused(ans.GetNote())
 		}
 	}
 	a.outbox.add(i)
+}
+
+// submission hands an acknowledgement or a reply to an agent.
+func (a *Agent) submission(to string, env *commonpb.Envelope) *transportpb.Submit {
+	return &transportpb.Submit{To: address.Agent(to).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
 }
 
 // pay sends what a finished message owes, until the router has it.
@@ -58,7 +68,7 @@ func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
 			a.background(func(context.Context) { paid() })
 			return nil
 		}
-		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
+		return a.submission(rec.GetFrom(), env)
 	}
 	i.answered = func(ans *transportpb.Answer, _ string) {
 		if ans.GetState() == transportpb.Answer_STATE_REFUSED && again(ack.Code(ans.GetCode())) {
@@ -92,12 +102,7 @@ func (a *Agent) replyAgain(rec *storagepb.InRecord) {
 		return
 	}
 	env := a.replyEnvelope(rec, body, a.newID())
-	i := &item{class: transportpb.Class_CLASS_ANSWER, order: a.order.Add(1), due: func() {}}
-	i.build = func(session) *transportpb.Submit {
-		return &transportpb.Submit{To: address.Agent(rec.GetFrom()).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
-	}
-	i.answered = func(*transportpb.Answer, string) { a.outbox.remove(i) }
-	a.outbox.add(i)
+	a.sendOnce(transportpb.Class_CLASS_ANSWER, rec.GetFrom(), env, func(string) {}) // the sender asks again
 }
 
 func (a *Agent) owedEnvelope(rec *storagepb.InRecord, owed *storagepb.Owed) (*commonpb.Envelope, error) {
