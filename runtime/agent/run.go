@@ -296,7 +296,7 @@ func (a *Agent) encodeReply(t *task, reply proto.Message) (*storagepb.Body, erro
 	if err != nil {
 		return nil, err
 	}
-	format, _ := envelope.FormatOf(ct.Media) // the request was decoded by it
+	format, _ := exchange.FormatOf(ct.Media) // the request was decoded by it
 	payload, err := envelope.Encode(reply, format)
 	if err != nil {
 		return nil, ack.Failf(ack.InternalError, "encode the reply: %v", err)

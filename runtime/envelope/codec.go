@@ -50,7 +50,7 @@ func Decode(media string, payload []byte, into proto.Message) error {
 	if into == nil || !into.ProtoReflect().IsValid() {
 		return ack.Rejectf(ack.ValidationError, "there is no message to decode into")
 	}
-	format, ok := FormatOf(media)
+	format, ok := exchange.FormatOf(media)
 	if !ok {
 		return ack.Rejectf(ack.ValidationError, "content type %q is neither protobuf nor JSON", media)
 	}
@@ -64,19 +64,6 @@ func Decode(media string, payload []byte, into proto.Message) error {
 		return ack.Rejectf(ack.ValidationError, "decode %s from %s: %v", proto.MessageName(into), bare(media), err)
 	}
 	return nil
-}
-
-// FormatOf returns the format of payloads with the given content type or media type, false when it is neither protobuf
-// nor JSON.
-func FormatOf(media string) (exchange.Format, bool) {
-	switch kind := bare(media); {
-	case kind == MediaProtobuf, strings.HasSuffix(kind, "+protobuf"):
-		return exchange.Protobuf, true
-	case kind == MediaJSON, strings.HasSuffix(kind, "+json"):
-		return exchange.JSON, true
-	default:
-		return 0, false
-	}
 }
 
 // bare is a media type without parameters, in lower case.

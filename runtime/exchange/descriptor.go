@@ -45,16 +45,17 @@ func newDescriptor(name string, kind Kind, newRequest, newReply func() proto.Mes
 	return d
 }
 
-// Name returns the exchange's name on the wire, "package.Service/Method".
+// Name returns the exchange's name on the wire: "package.Service/Method", or the message's full name for a payload by
+// itself.
 func (d *Descriptor) Name() string { return d.name }
 
-// Service returns the part of the name before the slash.
+// Service returns the part of the name before the slash, for a payload by itself the whole name.
 func (d *Descriptor) Service() string {
 	s, _, _ := strings.Cut(d.name, "/")
 	return s
 }
 
-// Method returns the part of the name after the slash.
+// Method returns the part of the name after the slash, "" for a payload by itself.
 func (d *Descriptor) Method() string {
 	_, m, _ := strings.Cut(d.name, "/")
 	return m
@@ -106,8 +107,10 @@ func (d *Descriptor) Validate() error {
 		return errors.New("exchange: the descriptor is nil")
 	}
 	service, method, ok := strings.Cut(d.name, "/")
-	if !ok || service == "" || method == "" || strings.ContainsAny(d.name, "\"\\ ;,") || len(d.name) > maxNameLength {
-		return fmt.Errorf("exchange %q: the name is not of the form package.Service/Method with at most %d bytes", d.name, maxNameLength)
+	named := ok && service != "" && method != "" || !ok && service == d.RequestName()
+	if !named || strings.ContainsAny(d.name, "\"\\ ;,") || len(d.name) > maxNameLength {
+		return fmt.Errorf("exchange %q: the name is neither package.Service/Method nor that of the message %s, with at most %d bytes",
+			d.name, d.RequestName(), maxNameLength)
 	}
 	if err := d.policy.Validate(); err != nil {
 		return fmt.Errorf("exchange %s: %w", d.name, err)

@@ -97,6 +97,8 @@ type Policy struct {
 	Idempotency Idempotency
 	Order       Order
 	Format      Format
+	// ContentType, when set, is sent exactly as it is and names no exchange; see the option of that name.
+	ContentType string
 	// HandlerTimeout is how long a handler may run; 0 is no limit.
 	HandlerTimeout time.Duration
 }
@@ -153,5 +155,5 @@ func (p Policy) Validate() error {
 	default:
 		return fmt.Errorf("message type %d is not one that an exchange may have", p.MessageType)
 	}
-	return nil
+	return p.validateContentType()
 }
