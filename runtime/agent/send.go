@@ -175,7 +175,7 @@ func (a *Agent) name(ctx context.Context, out *exchange.Outgoing, d *activity.Dr
 		hash := sha256.Sum256(append([]byte(d.Body.GetContentType()+"\n"), d.Body.GetPayload()...))
 		d.Record.PayloadHash = hash[:]
 	case out.Policy.Idempotency == exchange.ByContent:
-		content, err := out.Exchange.ContentKey(out.Message)
+		content, err := out.ContentKey()
 		if err != nil {
 			return ack.Rejectf(ack.ValidationError, "%v", err)
 		}

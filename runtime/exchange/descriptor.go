@@ -32,7 +32,7 @@ type Descriptor struct {
 	policy     Policy
 	newRequest func() proto.Message
 	newReply   func() proto.Message
-	key        func(proto.Message, *Key) error
+	key        keyFunc
 }
 
 func newDescriptor(name string, kind Kind, newRequest, newReply func() proto.Message, opts []Option) *Descriptor {
@@ -87,18 +87,6 @@ func (d *Descriptor) ReplyName() string {
 		return ""
 	}
 	return string(proto.MessageName(d.newReply()))
-}
-
-// ContentKey returns the canonical bytes of m's content key. It is an error to ask an exchange that has none.
-func (d *Descriptor) ContentKey(m proto.Message) ([]byte, error) {
-	if d.key == nil {
-		return nil, fmt.Errorf("%s has no content key", d.name)
-	}
-	var k Key
-	if err := d.key(m, &k); err != nil {
-		return nil, err
-	}
-	return k.Encoding(), nil
 }
 
 // Validate tells what is wrong with a descriptor that was put together by hand.

@@ -1,10 +1,7 @@
 package exchange
 
 import (
-	"fmt"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 )
@@ -31,7 +28,9 @@ func (o PolicyOption) applySend(out *Outgoing) {
 }
 
 func (t MessageType) applyExchange(d *Descriptor) { d.policy.MessageType = t }
+func (t MessageType) applySend(out *Outgoing)     { out.Policy.MessageType = t }
 func (o Order) applyExchange(d *Descriptor)       { d.policy.Order = o }
+func (o Order) applySend(out *Outgoing)           { out.Policy.Order = o }
 func (f Format) applyExchange(d *Descriptor)      { d.policy.Format = f }
 func (f Format) applySend(out *Outgoing)          { out.Policy.Format = f }
 
@@ -75,41 +74,6 @@ func Backoff(initial, largest time.Duration, multiplier float64) PolicyOption {
 // RetryOn sets the codes that are worth another attempt, in place of the default ones; without codes none is.
 func RetryOn(codes ...ack.Code) PolicyOption {
 	return PolicyOption{func(p *Policy) { p.Retry.Codes = append([]ack.Code(nil), codes...) }}
-}
-
-type option func(*Descriptor)
-
-func (o option) applyExchange(d *Descriptor) { o(d) }
-
-// Idempotent makes calls with equal payloads the same operation: within the deduplication window a repeated call to the
-// same address gets the recorded outcome.
-func Idempotent() Option {
-	return option(func(d *Descriptor) {
-		d.policy.Idempotency = ByContent
-		d.key = func(m proto.Message, k *Key) error {
-			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-			if err != nil {
-				return fmt.Errorf("encode the payload for its key: %w", err)
-			}
-			k.Bytes(1, b)
-			return nil
-		}
-	})
-}
-
-// IdempotentBy makes calls that agree in what key writes the same operation.
-func IdempotentBy[Q any, Req Message[Q]](key func(Req, *Key)) Option {
-	return option(func(d *Descriptor) {
-		d.policy.Idempotency = ByContent
-		d.key = func(m proto.Message, k *Key) error {
-			req, ok := m.(Req)
-			if !ok || key == nil {
-				return fmt.Errorf("the key function of %s does not take a %T", d.name, m)
-			}
-			key(req, k)
-			return nil
-		}
-	})
 }
 
 type sendOption func(*Outgoing)

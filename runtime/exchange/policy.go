@@ -18,7 +18,7 @@ const (
 	DefaultMultiplier     = 2.0
 )
 
-// MessageType is the protocol's type of an exchange's message. As an Option it sets the type.
+// MessageType is the protocol's type of an exchange's message. As an option it sets the type.
 type MessageType int32
 
 // The message types that an exchange may have, with the protocol's numbers.
@@ -32,7 +32,7 @@ const (
 	ToolCall        MessageType = 9
 )
 
-// Order says in what order an agent starts the handlers of messages. As an Option it sets the order.
+// Order says in what order an agent starts the handlers of messages. As an option it sets the order.
 type Order int
 
 // The orders. OrderCorrelation is the default of one-way exchanges, OrderNone of those with a reply.
@@ -45,7 +45,7 @@ const (
 	OrderAgent
 )
 
-// Format is how payloads are encoded. As an Option it sets the format.
+// Format is how payloads are encoded. As an option it sets the format.
 type Format int
 
 // The formats. Both are always understood.
@@ -54,17 +54,6 @@ const (
 	Protobuf Format = iota
 	// JSON is application/json in protobuf's JSON mapping.
 	JSON
-)
-
-// Idempotency says what makes two calls the same operation.
-type Idempotency int
-
-// What makes two calls the same operation.
-const (
-	// EachCall makes each call its own operation, however equal the payloads.
-	EachCall Idempotency = iota
-	// ByContent makes calls with the same key, computed from the payload, the same operation.
-	ByContent
 )
 
 // RetryPolicy says when and how often a failed attempt is made again.

@@ -68,6 +68,8 @@ type Outgoing struct {
 	RepoID, WorktreeID  string
 	// Caller tells that a Call waits for the result, so that Policy.ReplyTimeout ends the operation.
 	Caller bool
+
+	key keyFunc // the call's own; nil for the exchange's
 }
 
 // Incoming is a message on its way to its handler, as interceptors see it.
