@@ -39,8 +39,6 @@ type DB struct {
 	use    sync.RWMutex
 	closed bool
 
-	applied atomic.Uint64 // the last mark
-
 	commit committer
 
 	failOnce sync.Once
@@ -96,22 +94,16 @@ func (d *DB) Apply(b *store.Batch) (store.Mark, error) {
 		return 0, err
 	}
 	defer d.leave()
-	batch, err := d.translate(b)
-	if err != nil {
-		return 0, err
-	}
-	if !batch.Empty() {
-		if err := d.guarded(func() error { return d.engine.Apply(batch, pebble.NoSync) }); err != nil {
-			return 0, err
-		}
-	}
-	// The mark comes last: whoever sees it finds the batch in the log, in front of the next group's end.
-	return store.Mark(d.applied.Add(1)), batch.Close()
+	mark, err := d.commit.apply(b)
+	return store.Mark(mark), err
 }
 
 // guarded runs a write of the engine and reports its failure, also one that the engine reports by panicking or only to
 // its logger.
 func (d *DB) guarded(write func() error) (err error) {
+	if err := d.Err(); err != nil {
+		return err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			d.fail(fmt.Errorf("writing: %v", r))
@@ -124,48 +116,6 @@ func (d *DB) guarded(write func() error) (err error) {
 		d.fail(fmt.Errorf("writing: %w", err))
 	}
 	return nil
-}
-
-// translate makes the engine's batch.
-func (d *DB) translate(b *store.Batch) (*pebble.Batch, error) {
-	size := 64
-	for _, op := range b.Ops() {
-		size += len(op.Key) + len(op.Value) + frameOverhead + 16
-	}
-	batch := d.engine.NewBatchWithSize(size)
-	for _, op := range b.Ops() {
-		if err := translateOp(batch, op); err != nil {
-			return nil, errors.Join(fmt.Errorf("applying a batch: %w", err), batch.Close())
-		}
-	}
-	return batch, nil
-}
-
-func translateOp(batch *pebble.Batch, op store.Op) error {
-	switch op.Kind {
-	case store.OpSet:
-		set(batch, userSpace, op.Key, op.Value)
-		return nil
-	case store.OpDelete:
-		return batch.Delete(userKey(op.Key), nil)
-	case store.OpDeleteRange:
-		start, end := userKey(op.Key), userEnd(op.Value)
-		if string(start) >= string(end) {
-			return nil
-		}
-		return batch.DeleteRange(start, end, nil)
-	default:
-		return fmt.Errorf("unknown kind of change %d", op.Kind)
-	}
-}
-
-// set adds a framed value to the batch without copying it twice.
-func set(batch *pebble.Batch, space byte, key, value []byte) {
-	op := batch.SetDeferred(1+len(key), len(value)+frameOverhead)
-	op.Key[0] = space
-	copy(op.Key[1:], key)
-	fillFrame(op.Value, op.Key, value)
-	_ = op.Finish() // fails for indexed batches only
 }
 
 func userKey(key []byte) []byte {
@@ -186,7 +136,11 @@ func (d *DB) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer d.leave()
-	return d.get(d.engine, userKey(key))
+	key = userKey(key)
+	if err := d.commit.show(key); err != nil {
+		return nil, err
+	}
+	return d.get(d.engine, key)
 }
 
 func (d *DB) get(engine *pebble.DB, key []byte) ([]byte, error) {
@@ -241,6 +195,9 @@ func (d *DB) scan(start, end []byte, first, next func(*pebble.Iterator) bool, fn
 		return err
 	}
 	defer d.leave()
+	if err := d.commit.show(nil); err != nil {
+		return err
+	}
 	iter, err := d.engine.NewIter(&pebble.IterOptions{LowerBound: userKey(start), UpperBound: userEnd(end)})
 	if err != nil {
 		return d.readError(err)
@@ -285,32 +242,10 @@ func (d *DB) Sync(ctx context.Context, m store.Mark) error {
 		return err
 	}
 	defer d.leave()
-	if applied := d.applied.Load(); uint64(m) > applied {
+	if applied := d.commit.applied.Load(); uint64(m) > applied {
 		return fmt.Errorf("syncing up to mark %d: the last one is %d", m, applied)
 	}
 	return d.commit.wait(ctx, uint64(m))
-}
-
-// beginGroup writes the group's number into the log, behind what the group covers. The next group is written only when
-// this one is synced, which tells damage of the log from its torn end.
-func (d *DB) beginGroup(group uint64) (covered uint64, finish func() error, err error) {
-	batch := d.engine.NewBatchWithSize(64)
-	set(batch, metaSpace, []byte(groupKey[1:]), number(group))
-	covered = d.applied.Load() // first: what is applied from here on may come behind the group's end
-	if err := d.guarded(func() error { return d.engine.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
-		return 0, nil, err
-	}
-	return covered, func() error { return d.finishGroup(batch) }, nil
-}
-
-func (d *DB) finishGroup(batch *pebble.Batch) error {
-	if err := batch.SyncWait(); err != nil {
-		d.fail(fmt.Errorf("syncing: %w", err))
-	}
-	if err := d.Err(); err != nil {
-		return err
-	}
-	return batch.Close()
 }
 
 func number(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
@@ -330,7 +265,7 @@ func (d *DB) Close() error {
 		d.abandon()
 		return nil
 	}
-	if err := d.commit.stop(d.applied.Load()); err != nil {
+	if err := d.commit.stop(); err != nil {
 		d.abandon()
 		return fmt.Errorf("closing the store: %w", err)
 	}
@@ -341,7 +276,7 @@ func (d *DB) Close() error {
 func (d *DB) abandon() {
 	done := make(chan error, 1)
 	go func() {
-		_ = d.commit.stop(0) // the store's failure
+		_ = d.commit.stop() // the store's failure
 		done <- d.closeEngine()
 	}()
 	limit := time.NewTimer(closeLimit)

@@ -142,7 +142,7 @@ func (r chunkReader) isTrailer(i int) bool {
 
 // checkLog looks for damage in the last log, which Pebble reads up to the first chunk that does not read. Whether that
 // is the end, torn by a power cut, or damage shows in what stands behind it: a later chunk that says that more was
-// synced, or groups of which the earlier must have been synced when the later was written.
+// synced, or the beginnings of groups, of which the earlier must have been synced when the later was written.
 func checkLog(fs vfs.FS, path string) error {
 	data, err := readFile(fs, path)
 	if err != nil {
@@ -173,7 +173,7 @@ func checkLog(fs vfs.FS, path string) error {
 	return nil
 }
 
-// groupOf returns the number of the group that the chunk's batch ends, 0 if it ends none.
+// groupOf returns the number of the group that the chunk's batch begins, 0 if it begins none.
 func groupOf(c chunk) uint64 {
 	if c.place != 0 || len(c.payload) < batchrepr.HeaderLen {
 		return 0

@@ -287,8 +287,7 @@ func (d *DB) enroll(f formatFile, last counters) error {
 		}
 	}
 	d.instance = store.Instance{ID: f.id, Epoch: now.epoch}
-	d.commit = committer{begin: d.beginGroup, failed: d.failed, failure: d.Err, group: now.group}
-	d.commit.start()
+	d.commit.start(d, now.group)
 	return batch.Close()
 }
 
