@@ -17,6 +17,8 @@ const (
 	KindOneWay Kind = iota + 1
 	// KindCall has a request and one reply.
 	KindCall
+	// KindStream has a request and any number of ordered replies, its frames.
+	KindStream
 )
 
 // Message is the pointer to a generated message T.
@@ -70,7 +72,7 @@ func (d *Descriptor) Policy() Policy { return d.policy }
 // NewRequest returns a new, empty request.
 func (d *Descriptor) NewRequest() proto.Message { return d.newRequest() }
 
-// NewReply returns a new, empty reply, nil for a one-way exchange.
+// NewReply returns a new, empty reply or frame, nil for a one-way exchange.
 func (d *Descriptor) NewReply() proto.Message {
 	if d.newReply == nil {
 		return nil

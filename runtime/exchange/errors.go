@@ -12,6 +12,11 @@ var (
 	ErrUnknownRef = errors.New("no record has this reference")
 	// ErrAnswered says that a deferred message has its answer already, or has ended.
 	ErrAnswered = errors.New("the message has been answered")
+	// ErrRestarted comes out of a stream's iterator when its handler runs again and begins with the first frame: what
+	// came before is void. The frames of the new run follow.
+	ErrRestarted = errors.New("the stream has begun again")
+	// ErrIteratorUsed comes out of an iterator of frames that is used a second time.
+	ErrIteratorUsed = errors.New("the iterator of frames was used already. Fix: ask the handle for another one")
 )
 
 // Unfinished says that waiting for an operation ended before the operation did. The message lives on; Ref finds it.

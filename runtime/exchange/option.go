@@ -40,7 +40,8 @@ func AckTimeout(d time.Duration) PolicyOption {
 	return PolicyOption{func(p *Policy) { p.AckTimeout = d }}
 }
 
-// ReplyTimeout sets how long a caller waits for the reply. Default, and 0: until the deadline.
+// ReplyTimeout sets how long a caller waits for the reply; of a stream, for the first frame and from each frame to the next,
+// as long as it is the caller who waits. Default, and 0: until the deadline.
 func ReplyTimeout(d time.Duration) PolicyOption {
 	return PolicyOption{func(p *Policy) { p.ReplyTimeout = d }}
 }

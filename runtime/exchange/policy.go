@@ -56,6 +56,20 @@ const (
 	JSON
 )
 
+// Resume says where the frames of a stream go on when its handler runs again. As an option of an exchange it sets that.
+type Resume int
+
+// The ways to resume.
+const (
+	// RestartOnResume begins with the first frame again; the reader gets ErrRestarted before it. The default.
+	RestartOnResume Resume = iota
+	// ContinueOnResume goes on after the last stored frame; Frames.Recorded tells how many there are. Only a handler of
+	// another agent, which has none of them, begins again.
+	ContinueOnResume
+)
+
+func (r Resume) applyExchange(d *Descriptor) { d.policy.Resume = r }
+
 // RetryPolicy says when and how often a failed attempt is made again.
 type RetryPolicy struct {
 	// MaxAttempts counts the first attempt too; at least 1.
@@ -75,7 +89,8 @@ type Policy struct {
 	MessageType MessageType
 	// AckTimeout is how long after an attempt was accepted RECEIVED is awaited before the sender asks.
 	AckTimeout time.Duration
-	// ReplyTimeout is how long a caller waits for the reply; 0 is until the deadline.
+	// ReplyTimeout is how long a caller waits for the reply, for the first frame of a stream and from each frame to the
+	// next; 0 is until the deadline.
 	ReplyTimeout time.Duration
 	// Deadline ends the operation, counted from the send.
 	Deadline time.Duration
@@ -90,6 +105,8 @@ type Policy struct {
 	ContentType string
 	// HandlerTimeout is how long a handler may run; 0 is no limit.
 	HandlerTimeout time.Duration
+	// Resume says where a stream goes on when its handler runs again; the receiver's setting counts.
+	Resume Resume
 }
 
 func defaultPolicy(k Kind) Policy {

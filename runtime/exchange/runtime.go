@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -37,10 +38,11 @@ type Responder interface {
 	Respond(ctx context.Context, d *Descriptor, ref Ref, reply proto.Message, err error) error
 }
 
-// Handler handles one exchange's requests. A one-way exchange's handler returns a nil reply.
+// Handler handles one exchange's requests. The handler of a one-way exchange, or of a stream, returns a nil reply.
 type Handler func(ctx context.Context, req proto.Message) (proto.Message, error)
 
-// ReplyHandler gets the original request with its reply or error. It is called again, with backoff, until it returns nil.
+// ReplyHandler gets the original request with its reply or error; for a stream, reply is nil and the frames are in the
+// context. It is called again, with backoff, until it returns nil.
 type ReplyHandler func(ctx context.Context, req, reply proto.Message, err error) error
 
 // Service is what an agent announces when it handles a service.
@@ -91,6 +93,23 @@ type Operation interface {
 	// Result blocks until the operation has ended, and returns the reply, nil for a one-way exchange. Errors are those
 	// of Wait.
 	Result(ctx context.Context) (proto.Message, error)
+}
+
+// StreamOperation is the Operation of a stream: what Sender's methods return for KindStream.
+type StreamOperation interface {
+	Operation
+	// Frames returns an iterator over the frames, from the first that is stored, as PendingStream.Frames does.
+	Frames(ctx context.Context) iter.Seq2[proto.Message, error]
+}
+
+// FrameWriter takes the frames of a stream from its handler. Runtimes put one into the handler's context.
+type FrameWriter interface {
+	// Send is Frames.Send.
+	Send(frame proto.Message) error
+	// Recorded is Frames.Recorded.
+	Recorded() int
+	// Last returns the last stored frame, nil when there is none.
+	Last() (proto.Message, error)
 }
 
 // Ref names an operation, or a received message, of one agent. It is meant to be stored.
