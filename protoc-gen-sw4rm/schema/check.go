@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"go/token"
+	slashpath "path"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,13 +12,17 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
-	"github.com/sw4rm/sw4rm-go/runtime/address"
 )
 
 // Options choose what is read.
 type Options struct {
 	// AllServices reads every service. Otherwise those that have our option, or an RPC that does.
 	AllServices bool
+	// Only is the side of the exchanges that is generated.
+	Only Side
+	// PackageSuffix, when it is set, puts generated code into a package below that of the messages, which has the
+	// messages' package name with this suffix.
+	PackageSuffix string
 }
 
 // Check reads the files to generate. gen was made from in.Request. Either the model or the findings are empty.
@@ -34,7 +39,7 @@ func Check(in *Input, gen *protogen.Plugin, opts Options) (*Model, Findings) {
 		if !f.Generate {
 			continue
 		}
-		if file := c.file(f); len(file.Services) > 0 {
+		if file := c.file(f); len(file.Services)+len(file.Payloads) > 0 {
 			file.PackageNames = packages
 			model.Files = append(model.Files, file)
 		}
@@ -61,37 +66,54 @@ func quote(s string) string { return strconv.Quote(s) }
 
 func (c *checker) file(f *protogen.File) *File {
 	s := c.in.files[f.Desc.Path()]
+	c.misplaced(s)
 	var o optionspb.FileOptions
 	var defaults layer
 	if c.option(s, nil, f.Desc.Path(), onFile(), &o) {
 		r := layerReader{c: c, s: s, at: path{8, optionNumber, 1}, least: 1, element: f.Desc.Path(), from: "the default of the file"}
 		defaults = r.read(o.GetDefaults())
 	}
+	file := &File{Proto: f, Package: packageOf(f, c.opts.PackageSuffix)}
 	for i, m := range f.Messages {
-		c.message(s, m, path{4, int32(i)})
+		c.message(s, file, m, path{4, int32(i)}, defaults)
 	}
 	for i, x := range f.Extensions {
 		c.option(s, path{7, int32(i)}, string(x.Desc.FullName()), onField(), new(optionspb.FieldOptions))
 	}
-	file := &File{Proto: f}
 	for i, svc := range f.Services {
 		if service := c.service(s, f, svc, path{6, int32(i)}, defaults); service != nil {
 			file.Services = append(file.Services, service)
 		}
 	}
-	if len(file.Services) > 0 && (!token.IsIdentifier(string(f.GoPackageName)) || f.GoPackageName == "_") {
+	if len(file.Services)+len(file.Payloads) > 0 && (!token.IsIdentifier(string(f.GoPackageName)) || f.GoPackageName == "_") {
 		c.report(s.at(path{8, 11}, 1, f.Desc.Path()), "write go_package = \"IMPORT/PATH;NAME\" with a Go identifier for NAME",
 			"Go package name %q of %s is not an identifier", f.GoPackageName, f.Desc.Path())
 	}
 	return file
 }
 
-// message looks for our options in a message and its fields.
-func (c *checker) message(s *source, m *protogen.Message, at path) {
+// packageOf returns where the code for f belongs.
+func packageOf(f *protogen.File, suffix string) Package {
+	p := Package{Path: f.GoImportPath, Name: f.GoPackageName, FilePrefix: f.GeneratedFilenamePrefix}
+	if suffix == "" {
+		return p
+	}
+	p.Name += protogen.GoPackageName(suffix)
+	p.Path = protogen.GoImportPath(string(p.Path) + "/" + string(p.Name))
+	dir, base := slashpath.Split(p.FilePrefix)
+	p.FilePrefix = dir + string(p.Name) + "/" + base
+	return p
+}
+
+// message looks for our options in a message and its fields, and adds messages that are sent by themselves to file.
+func (c *checker) message(s *source, file *File, m *protogen.Message, at path, defaults layer) {
 	name := string(m.Desc.FullName())
-	if c.option(s, at, name, onMessage(), new(optionspb.PayloadOptions)) {
-		c.report(s.at(at.child(7, optionNumber), len(at), name), "give it an RPC of a service that returns google.protobuf.Empty",
-			"message %s has the payload option, but messages without a service are not supported by this version", name)
+	var o optionspb.PayloadOptions
+	if c.option(s, at, name, onMessage(), &o) {
+		own := layerReader{c: c, s: s, at: at.child(7, optionNumber, 1), least: len(at), element: name}.read(o.GetExchange())
+		if p := c.payload(s, file.Proto, m, at, own.over(defaults)); p != nil {
+			file.Payloads = append(file.Payloads, p)
+		}
 	}
 	for i, f := range m.Fields {
 		c.option(s, at.child(2, int32(i)), string(f.Desc.FullName()), onField(), new(optionspb.FieldOptions))
@@ -100,7 +122,7 @@ func (c *checker) message(s *source, m *protogen.Message, at path) {
 		c.option(s, at.child(6, int32(i)), string(x.Desc.FullName()), onField(), new(optionspb.FieldOptions))
 	}
 	for i, n := range m.Messages {
-		c.message(s, n, at.child(3, int32(i)))
+		c.message(s, file, n, at.child(3, int32(i)), defaults)
 	}
 }
 
@@ -130,12 +152,13 @@ func (c *checker) service(s *source, f *protogen.File, svc *protogen.Service, at
 		return nil
 	}
 
+	options, _ := svc.Desc.Options().(*descriptorpb.ServiceOptions)
 	service := &Service{
 		Proto:      svc,
 		Name:       name,
-		Go:         namesOf(svc.GoName),
+		Go:         namesOf(svc.GoName, c.opts.Only),
 		Capability: o.GetCapability(),
-		Deprecated: deprecated(svc.Desc.Options()) || deprecated(f.Desc.Options()),
+		Deprecated: options.GetDeprecated() || deprecated(f),
 		Position:   s.at(at.child(1), len(at), name),
 	}
 	c.capability(s, service, at)
@@ -144,38 +167,16 @@ func (c *checker) service(s *source, f *protogen.File, svc *protogen.Service, at
 			continue
 		}
 		if e := c.exchange(s, m, at.child(2, int32(i)), layers[i].over(defaults)); e != nil {
-			e.Deprecated = deprecated(m.Desc.Options())
 			service.Exchanges = append(service.Exchanges, e)
 		}
 	}
 	c.methodNames(service)
+	c.wireTypes(service)
 	return service
 }
 
-func (c *checker) capability(s *source, service *Service, at path) {
-	pos := s.at(at.child(3, optionNumber, 1), len(at), service.Name)
-	if service.Capability != "" {
-		if address.CheckName("capability", service.Capability) != nil {
-			c.report(pos, fmt.Sprintf("use 1 to %d letters, digits and . _ : -, and begin with a letter or digit", address.MaxNameLength),
-				"capability %q of %s is not a name", service.Capability, service.Name)
-		}
-		return
-	}
-	if address.CheckName("capability", service.Name) != nil {
-		c.report(s.at(at.child(1), len(at), service.Name), `give the service option (sw4rm.options.v1.agent) = {capability: "NAME"}`,
-			"service %s cannot be its own capability: a capability has at most %d bytes and begins with a letter or digit", service.Name, address.MaxNameLength)
-	}
-}
-
-func deprecated(options any) bool {
-	switch o := options.(type) {
-	case *descriptorpb.FileOptions:
-		return o.GetDeprecated()
-	case *descriptorpb.ServiceOptions:
-		return o.GetDeprecated()
-	case *descriptorpb.MethodOptions:
-		return o.GetDeprecated()
-	default:
-		return false
-	}
+// deprecated tells whether a file is.
+func deprecated(f *protogen.File) bool {
+	o, _ := f.Desc.Options().(*descriptorpb.FileOptions)
+	return o.GetDeprecated()
 }

@@ -197,6 +197,17 @@ func (in *Input) reaches(s *source, file string) bool {
 	return s.reached[file]
 }
 
+// importOf returns the place where s imports the named file, the file's own when another import does.
+func (s *source) importOf(file string) Position {
+	if i := slices.Index(s.desc.GetDependency(), file); i >= 0 {
+		return s.at(path{3, int32(i)}, 2, "")
+	}
+	if i := slices.Index(s.desc.GetOptionDependency(), file); i >= 0 {
+		return s.at(path{15, int32(i)}, 2, "")
+	}
+	return Position{File: s.desc.GetName()}
+}
+
 // path is a place in a descriptor, as SourceCodeInfo writes it.
 type path []int32
 

@@ -3,23 +3,24 @@ package schema
 import (
 	"fmt"
 	"math"
+	"mime"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
 // value is one setting of a layer.
 type value[T any] struct {
-	v   T
-	set bool
-	pos Position
-	// from is empty on the RPC itself, else where the default comes from.
-	from string
+	v      T
+	set    bool
+	origin Origin
 }
 
 // or returns v, or w when v is not set.
@@ -38,12 +39,25 @@ func (v value[T]) pointer() *T {
 	return &v.v
 }
 
-// origin tells where an inherited setting comes from, for the end of a phrase.
-func (v value[T]) origin() string {
-	if v.from == "" {
+// inherited tells that the setting is a default of the service or the file.
+func (v value[T]) inherited() bool { return v.origin.Default != "" }
+
+// note tells where a setting comes from that is inherited, or not written at pos, for the end of a phrase.
+func (v value[T]) note(pos Position) string {
+	if !v.set {
 		return ""
 	}
-	return " (" + v.from + ")"
+	var parts []string
+	if v.inherited() {
+		parts = append(parts, v.origin.Default)
+	}
+	if v.origin.Position != pos {
+		parts = append(parts, "at "+v.origin.Position.String())
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, " ") + ")"
 }
 
 // layer has the settings of a file, a service or an RPC. Those that are wrong are reported and left out.
@@ -56,13 +70,15 @@ type layer struct {
 	multiplier                                              value[float64]
 	codes                                                   value[[]ack.Code]
 	idempotency                                             value[idempotency]
+	resume                                                  value[optionspb.ExchangeOptions_Resume]
+	contentType                                             value[string]
 	skip                                                    bool
 }
 
 // idempotency is what makes two calls the same operation: each call, the whole payload, or paths.
 type idempotency struct {
-	wholePayload bool
-	paths        []string
+	eachCall, wholePayload bool
+	paths                  []string
 	// at has the place of each path.
 	at []Position
 }
@@ -83,8 +99,40 @@ func (l layer) over(below layer) layer {
 		multiplier:     l.multiplier.or(below.multiplier),
 		codes:          l.codes.or(below.codes),
 		idempotency:    l.idempotency.or(below.idempotency),
+		resume:         l.resume.or(below.resume),
+		contentType:    l.contentType.or(below.contentType),
 		skip:           l.skip,
 	}
+}
+
+// origins returns where what is set was written.
+func (l *layer) origins() []Origin {
+	var origins []Origin
+	for _, at := range []struct {
+		set    bool
+		origin *Origin
+	}{
+		{l.kind.set, &l.kind.origin},
+		{l.ackTimeout.set, &l.ackTimeout.origin},
+		{l.replyTimeout.set, &l.replyTimeout.origin},
+		{l.deadline.set, &l.deadline.origin},
+		{l.ttl.set, &l.ttl.origin},
+		{l.attempts.set, &l.attempts.origin},
+		{l.initial.set, &l.initial.origin},
+		{l.largest.set, &l.largest.origin},
+		{l.multiplier.set, &l.multiplier.origin},
+		{l.codes.set, &l.codes.origin},
+		{l.idempotency.set, &l.idempotency.origin},
+		{l.order.set, &l.order.origin},
+		{l.handlerTimeout.set, &l.handlerTimeout.origin},
+		{l.resume.set, &l.resume.origin},
+		{l.contentType.set, &l.contentType.origin},
+	} {
+		if at.set {
+			origins = append(origins, *at.origin)
+		}
+	}
+	return origins
 }
 
 // layerReader reads one ExchangeOptions message.
@@ -101,8 +149,14 @@ func (r layerReader) pos(steps ...int32) Position {
 	return r.s.at(r.at.child(steps...), r.least, r.element)
 }
 
-func set[T any](r layerReader, v T, pos Position) value[T] {
-	return value[T]{v: v, set: true, pos: pos, from: r.from}
+func set[T any](r layerReader, v T, option string, steps ...int32) value[T] {
+	at := r.at.child(steps...)
+	return value[T]{v: v, set: true, origin: Origin{
+		Option:   option,
+		Position: r.s.at(at, r.least, r.element),
+		Path:     protoreflect.SourcePath(at),
+		Default:  r.from,
+	}}
 }
 
 func (r layerReader) read(o *optionspb.ExchangeOptions) layer {
@@ -111,14 +165,16 @@ func (r layerReader) read(o *optionspb.ExchangeOptions) layer {
 		return l
 	}
 	if o.GetType() != 0 && optionspb.ExchangeOptions_Type_name[int32(o.GetType())] != "" {
-		if o.GetType() == optionspb.ExchangeOptions_TOOL_CALL {
-			r.c.report(r.pos(1), "use DATA, or leave the type out", "type TOOL_CALL of %s is not supported by this version", r.element)
-		} else {
-			l.kind = set(r, o.GetType(), r.pos(1))
-		}
+		l.kind = set(r, o.GetType(), "type", 1)
 	}
 	if o.GetOrder() != 0 && optionspb.ExchangeOptions_Order_name[int32(o.GetOrder())] != "" {
-		l.order = set(r, o.GetOrder(), r.pos(8))
+		l.order = set(r, o.GetOrder(), "order", 8)
+	}
+	if o.GetResume() != 0 && optionspb.ExchangeOptions_Resume_name[int32(o.GetResume())] != "" {
+		l.resume = set(r, o.GetResume(), "resume", 11)
+	}
+	if o.GetContentType() != "" {
+		l.contentType = r.contentType(o.GetContentType())
 	}
 	l.ackTimeout = r.duration("ack_timeout", o.GetAckTimeout(), false, 2)
 	l.replyTimeout = r.duration("reply_timeout", o.GetReplyTimeout(), true, 3)
@@ -156,7 +212,7 @@ func (r layerReader) duration(name string, d *durationpb.Duration, zero bool, st
 	case v < 0:
 		problem = fmt.Sprintf("is negative (%v)", v)
 	case v == 0 && zero:
-		return set(r, v, pos)
+		return set(r, v, option(name), steps...)
 	case v == 0:
 		problem = "is 0"
 	case v < shortest:
@@ -164,7 +220,7 @@ func (r layerReader) duration(name string, d *durationpb.Duration, zero bool, st
 	case v > longest || d.GetSeconds() > int64(longest/time.Second):
 		problem = fmt.Sprintf("is %d seconds, more than ten years", d.GetSeconds())
 	default:
-		return set(r, v, pos)
+		return set(r, v, option(name), steps...)
 	}
 	fix := "write at least {nanos: 1000000}, or leave it out"
 	switch {
@@ -177,6 +233,14 @@ func (r layerReader) duration(name string, d *durationpb.Duration, zero bool, st
 	return value[time.Duration]{}
 }
 
+// option returns the full name of a duration's option.
+func option(name string) string {
+	if strings.HasSuffix(name, "_backoff") {
+		return "retry." + name
+	}
+	return name
+}
+
 func (r layerReader) retry(l *layer, o *optionspb.RetryOptions) {
 	if o == nil {
 		return
@@ -185,7 +249,7 @@ func (r layerReader) retry(l *layer, o *optionspb.RetryOptions) {
 		if n := o.GetMaxAttempts(); n < 1 {
 			r.c.report(r.pos(6, 1), "write 1 for a single attempt, or leave it out for the default", "max_attempts of %s is %d, but the first attempt counts", r.element, n)
 		} else {
-			l.attempts = set(r, int(n), r.pos(6, 1))
+			l.attempts = set(r, int(n), "retry.max_attempts", 6, 1)
 		}
 	}
 	l.initial = r.duration("initial_backoff", o.GetInitialBackoff(), false, 6, 2)
@@ -194,7 +258,7 @@ func (r layerReader) retry(l *layer, o *optionspb.RetryOptions) {
 		if f := o.GetMultiplier(); math.IsNaN(f) || f < 1 || f > 1000 {
 			r.c.report(r.pos(6, 4), "write 1 for equal waits, 2 to double them", "multiplier of %s is %v, not between 1 and 1000", r.element, f)
 		} else {
-			l.multiplier = set(r, f, r.pos(6, 4))
+			l.multiplier = set(r, f, "retry.multiplier", 6, 4)
 		}
 	}
 	if len(o.GetCodes()) > 0 {
@@ -225,7 +289,7 @@ func (r layerReader) codes(names []string) value[[]ack.Code] {
 		first[name] = pos
 		codes = append(codes, ack.Code(n))
 	}
-	return set(r, codes, r.pos(6, 5))
+	return set(r, codes, "retry.codes", 6, 5)
 }
 
 func (r layerReader) idempotency(o *optionspb.IdempotencyOptions) value[idempotency] {
@@ -236,13 +300,13 @@ func (r layerReader) idempotency(o *optionspb.IdempotencyOptions) value[idempote
 			r.c.report(r.pos(7, 1), "write each_call: true, or leave it out", "each_call of %s is false, which says nothing", r.element)
 			return none
 		}
-		return set(r, idempotency{}, r.pos(7, 1))
+		return set(r, idempotency{eachCall: true}, "idempotency", 7, 1)
 	case *optionspb.IdempotencyOptions_WholePayload:
 		if !k.WholePayload {
 			r.c.report(r.pos(7, 2), "write each_call: true, or leave it out", "whole_payload of %s is false, which says nothing", r.element)
 			return none
 		}
-		return set(r, idempotency{wholePayload: true}, r.pos(7, 2))
+		return set(r, idempotency{wholePayload: true}, "idempotency", 7, 2)
 	case *optionspb.IdempotencyOptions_Fields:
 		v := idempotency{}
 		first := make(map[string]Position)
@@ -259,9 +323,39 @@ func (r layerReader) idempotency(o *optionspb.IdempotencyOptions) value[idempote
 			r.c.report(r.pos(7, 3), "name at least one field in path, or write whole_payload: true", "idempotency fields of %s are empty", r.element)
 			return none
 		}
-		return set(r, v, r.pos(7, 3))
+		return set(r, v, "idempotency", 7, 3)
 	default:
 		r.c.report(r.pos(7), "set each_call, whole_payload or fields, or leave it out", "idempotency of %s is empty", r.element)
 		return none
 	}
+}
+
+// contentType reads a content type for foreign peers.
+func (r layerReader) contentType(s string) value[string] {
+	problem := ""
+	switch _, params, err := mime.ParseMediaType(s); {
+	case err != nil || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }):
+		problem = "is not a media type"
+	case len(s) > maxNameLength:
+		problem = fmt.Sprintf("has %d bytes, more than %d", len(s), maxNameLength)
+	case !hasFormat(s):
+		problem = "is neither JSON nor protobuf"
+	default:
+		for _, ours := range []string{"message", "method", "kind", "to"} {
+			if _, ok := params[ours]; ok {
+				problem = fmt.Sprintf("has the parameter %q, with which agents of ours name exchanges and recipients", ours)
+			}
+		}
+	}
+	if problem != "" {
+		r.c.report(r.pos(12), `write "application/json", "application/protobuf", or a type that ends in +json or +protobuf`,
+			"content_type %q of %s %s", s, r.element, problem)
+		return value[string]{}
+	}
+	return set(r, s, "content_type", 12)
+}
+
+func hasFormat(contentType string) bool {
+	_, ok := exchange.FormatOf(contentType)
+	return ok
 }

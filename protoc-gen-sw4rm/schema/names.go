@@ -4,6 +4,8 @@ import (
 	"google.golang.org/protobuf/compiler/protogen"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/gofeaturespb"
+
+	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 )
 
 // methodNames reports RPCs of one service with the same Go name.
@@ -19,17 +21,47 @@ func (c *checker) methodNames(service *Service) {
 	}
 }
 
+// wireTypes reports exchanges of one service that a handler could not tell apart: those with the same content type and
+// message type.
+func (c *checker) wireTypes(service *Service) {
+	type wire struct {
+		contentType string
+		kind        optionspb.ExchangeOptions_Type
+	}
+	first := make(map[wire]*Exchange)
+	for _, e := range service.Exchanges {
+		if e.Settings.ContentType == "" {
+			continue
+		}
+		w := wire{e.Settings.ContentType, e.Settings.Type}
+		if w.kind == optionspb.ExchangeOptions_TYPE_UNSPECIFIED {
+			w.kind = optionspb.ExchangeOptions_DATA
+		}
+		other, ok := first[w]
+		if !ok {
+			first[w] = e
+			continue
+		}
+		at, _ := e.Settings.Origin("content_type")
+		before, _ := other.Settings.Origin("content_type")
+		c.report(at.Position, "give one of them another content_type or type",
+			"content_type %q of %s names %s already (at %v), and both have type %v", w.contentType, e.Proto.Desc.FullName(), other.Proto.Desc.FullName(), before.Position, w.kind)
+	}
+}
+
 // owner is what has a Go name.
 type owner struct {
 	what string
 	pos  Position
+	// generated tells that the name is one of ours.
+	generated bool
 }
 
 // goNames reports names of generated declarations that something else in the Go package has.
 func (c *checker) goNames(files []*protogen.File, model *Model) {
 	taken := make(map[protogen.GoImportPath]map[string]owner)
 	for _, f := range model.Files {
-		taken[f.Proto.GoImportPath] = make(map[string]owner)
+		taken[f.Package.Path] = make(map[string]owner)
 	}
 	for _, f := range files {
 		if names := taken[f.GoImportPath]; names != nil {
@@ -37,9 +69,12 @@ func (c *checker) goNames(files []*protogen.File, model *Model) {
 		}
 	}
 	for _, f := range model.Files {
-		names := taken[f.Proto.GoImportPath]
+		names := taken[f.Package.Path]
 		for _, s := range f.Services {
 			c.serviceNames(s, names)
+		}
+		for _, p := range f.Payloads {
+			c.claim(names, p.Go.All(), owner{what: "message " + p.Name, pos: p.Position, generated: true})
 		}
 	}
 }
@@ -51,11 +86,21 @@ func (c *checker) serviceNames(s *Service, names map[string]owner) {
 		c.report(s.Position, "rename one of them", "service %s has the Go name %s, as has %s at %v", s.Name, s.Proto.GoName, other.what, other.pos)
 		return
 	}
-	mine := owner{what: "service " + s.Name, pos: s.Position}
+	mine := owner{what: "service " + s.Name, pos: s.Position, generated: true}
 	names[self] = mine
-	for _, name := range s.Go.All() {
+	c.claim(names, s.Go.All(), mine)
+}
+
+// claim enters the names of what is generated for mine.
+func (c *checker) claim(names map[string]owner, claimed []string, mine owner) {
+	for _, name := range claimed {
 		if other, ok := names[name]; ok {
-			c.report(s.Position, "rename one of them", "service %s generates the Go name %s, which %s at %v has already", s.Name, name, other.what, other.pos)
+			fix := "rename one of them"
+			if !other.generated {
+				fix += ", or set the parameter package_suffix, which puts generated code into a package of its own"
+			}
+			c.report(mine.pos, fix,
+				"%s generates the Go name %s, which %s at %v has already", mine.what, name, other.what, other.pos)
 			continue
 		}
 		names[name] = mine

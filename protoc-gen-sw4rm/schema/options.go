@@ -75,6 +75,27 @@ func (c *checker) foreign(s *source, on carrier) (declaration, bool) {
 	return other, other.name != ""
 }
 
+// optionsFile is where the extensions are expected.
+const optionsFile = "sw4rm/options/v1/options.proto"
+
+// misplaced reports options of a file that come from a copy of ours under another path: generated code of the copy and
+// that of the original cannot be in one program.
+func (c *checker) misplaced(s *source) {
+	if len(s.raw) == 0 {
+		return
+	}
+	for _, on := range []carrier{onFile(), onService(), onMethod(), onMessage(), onField()} {
+		for _, d := range c.in.declared[on.extendee] {
+			if d.name != on.extension || d.typeName != on.typeName || d.file == optionsFile || !c.in.reaches(s, d.file) {
+				continue
+			}
+			c.report(s.importOf(d.file), "import "+optionsFile+", below a folder that the compiler searches (protoc-gen-sw4rm proto DIR writes it)",
+				"the options come from %s, but are expected in %s", d.file, optionsFile)
+			return
+		}
+	}
+}
+
 // known reports fields and enum values that the linked options lack, and returns false when there are fields: their
 // meaning would be lost.
 func (c *checker) known(s *source, at path, least int, element string, m protoreflect.Message) bool {

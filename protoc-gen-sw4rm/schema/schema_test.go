@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/compiler/protogen"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin/plugintest"
@@ -44,9 +45,21 @@ func TestModel(t *testing.T) {
 	require.Equal(t, time.Second, *s.AckTimeout)
 	require.Equal(t, []ack.Code{ack.BufferFull}, s.RetryOn)
 	require.Empty(t, s.Keys)
+	ttl, ok := s.Origin("ttl")
+	require.True(t, ok)
+	require.Equal(t, schema.Origin{
+		Option:   "ttl",
+		Position: schema.Position{File: "defaults/defaults.proto", Line: 62, Column: 7, Element: "golden.defaults.Overrides.Method"},
+		Path:     protoreflect.SourcePath{6, 1, 2, 1, 4, 8355, 5},
+	}, ttl)
+	inherited, ok := s.Origin("ack_timeout")
+	require.True(t, ok)
+	require.Equal(t, "the default of the file", inherited.Default)
+	_, ok = s.Origin("resume")
+	require.False(t, ok)
 
 	review := model.Files[1].Services[0].Exchanges[0]
-	require.False(t, review.OneWay)
+	require.Equal(t, schema.Call, review.Kind)
 	require.Nil(t, review.Settings.TTL)
 	require.Len(t, review.Settings.Keys, 2)
 	require.EqualValues(t, "path", review.Settings.Keys[0].Field().Desc.Name())
@@ -56,10 +69,9 @@ func TestFindings(t *testing.T) {
 	t.Parallel()
 	model, findings := check(t, schema.Options{AllServices: true}, "errors_streams/streams.proto", "shapes/shapes.proto")
 	require.Nil(t, model)
-	require.Len(t, findings, 6)
 	require.Equal(t, schema.Finding{
-		Position: schema.Position{File: "shapes/shapes.proto", Line: 43, Column: 37, Element: "golden.shapes.Plain.Watch"},
-		Message:  "golden.shapes.Plain.Watch is a server stream, and streaming exchanges are not supported by this version",
-		Fix:      "return one reply, set skip: true in its exchange option, or move it to another service",
-	}, findings[5])
+		Position: schema.Position{File: "errors_streams/streams.proto", Line: 13, Column: 14, Element: "golden.errors_streams.Streams.Upload"},
+		Message:  "golden.errors_streams.Streams.Upload is a client stream, which is not an exchange between agents",
+		Fix:      "take one request, set skip: true in its exchange option, or move it to another service",
+	}, findings[0])
 }

@@ -28,7 +28,7 @@ func runtime(name string) *jen.Statement { return jen.Qual(exchangePath, name) }
 
 // parameter is the name of an exchange's message in signatures.
 func parameter(e *schema.Exchange) string {
-	if e.OneWay {
+	if e.Kind == schema.OneWay {
 		return "msg"
 	}
 	return "req"
@@ -46,7 +46,7 @@ func (g generator) exchanges() {
 	values := make([]jen.Code, len(g.s.Exchanges))
 	for i, e := range g.s.Exchanges {
 		name := jen.Id(e.Proto.GoName)
-		if e.OneWay {
+		if e.Kind == schema.OneWay {
 			types[i] = name.Clone().Op("*").Add(runtime("OneWay")).Types(pointer(e.Request))
 			values[i] = name.Clone().Op(":").Add(runtime("NewOneWay")).Types(message(e.Request)).Add(arguments(e))
 		} else {
@@ -104,14 +104,14 @@ func (g generator) client(shape clientShape) {
 }
 
 func (g generator) callerResults(e *schema.Exchange) *jen.Statement {
-	if e.OneWay {
+	if e.Kind == schema.OneWay {
 		return jen.Error()
 	}
 	return jen.Params(pointer(e.Reply), jen.Error())
 }
 
 func (g generator) senderResults(e *schema.Exchange) *jen.Statement {
-	if e.OneWay {
+	if e.Kind == schema.OneWay {
 		return jen.Params(jen.Op("*").Add(runtime("Delivery")), jen.Error())
 	}
 	return jen.Params(jen.Op("*").Add(runtime("Pending")).Types(pointer(e.Reply)), jen.Error())
@@ -139,7 +139,7 @@ func (g generator) handler() {
 	for _, e := range s.Exchanges {
 		refusal := runtime("Unimplemented").Call(g.field(e).Dot("Name").Call())
 		results := []jen.Code{refusal}
-		if !e.OneWay {
+		if e.Kind != schema.OneWay {
 			results = []jen.Code{jen.Nil(), refusal}
 		}
 		g.out.Line()

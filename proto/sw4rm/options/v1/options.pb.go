@@ -31,13 +31,20 @@ type ExchangeOptions_Type int32
 
 const (
 	ExchangeOptions_TYPE_UNSPECIFIED ExchangeOptions_Type = 0
-	ExchangeOptions_CONTROL          ExchangeOptions_Type = 1
-	ExchangeOptions_DATA             ExchangeOptions_Type = 2
-	ExchangeOptions_NOTIFICATION     ExchangeOptions_Type = 4
-	ExchangeOptions_HITL_INVOCATION  ExchangeOptions_Type = 6
+	// Steers an agent. No reply.
+	ExchangeOptions_CONTROL ExchangeOptions_Type = 1
+	// Work, with or without a reply.
+	ExchangeOptions_DATA ExchangeOptions_Type = 2
+	// Tells of something that has happened. No reply.
+	ExchangeOptions_NOTIFICATION ExchangeOptions_Type = 4
+	// Asks a human. The handler may put off its answer for hours, over restarts of its agent.
+	ExchangeOptions_HITL_INVOCATION ExchangeOptions_Type = 6
+	// Binds an agent to a worktree, or releases it.
 	ExchangeOptions_WORKTREE_CONTROL ExchangeOptions_Type = 7
-	ExchangeOptions_NEGOTIATION      ExchangeOptions_Type = 8
-	ExchangeOptions_TOOL_CALL        ExchangeOptions_Type = 9
+	// Part of a negotiation between agents.
+	ExchangeOptions_NEGOTIATION ExchangeOptions_Type = 8
+	// Calls a tool. The reply, or each frame of a stream, travels as TOOL_RESULT, an error as TOOL_ERROR. Needs a reply.
+	ExchangeOptions_TOOL_CALL ExchangeOptions_Type = 9
 )
 
 // Enum value maps for ExchangeOptions_Type.
@@ -145,6 +152,59 @@ func (x ExchangeOptions_Order) Number() protoreflect.EnumNumber {
 // Deprecated: Use ExchangeOptions_Order.Descriptor instead.
 func (ExchangeOptions_Order) EnumDescriptor() ([]byte, []int) {
 	return file_sw4rm_options_v1_options_proto_rawDescGZIP(), []int{2, 1}
+}
+
+// How a streamed reply goes on when its handler was stopped, as by a crash, and runs again.
+type ExchangeOptions_Resume int32
+
+const (
+	ExchangeOptions_RESUME_UNSPECIFIED ExchangeOptions_Resume = 0
+	// From the first frame. The reader gets exchange.ErrRestarted before it. Default.
+	ExchangeOptions_RESTART ExchangeOptions_Resume = 1
+	// After the last recorded frame. The handler learns from its Frames how many are recorded, and which was the last,
+	// and sends only what follows; the reader notices nothing.
+	ExchangeOptions_CONTINUE ExchangeOptions_Resume = 2
+)
+
+// Enum value maps for ExchangeOptions_Resume.
+var (
+	ExchangeOptions_Resume_name = map[int32]string{
+		0: "RESUME_UNSPECIFIED",
+		1: "RESTART",
+		2: "CONTINUE",
+	}
+	ExchangeOptions_Resume_value = map[string]int32{
+		"RESUME_UNSPECIFIED": 0,
+		"RESTART":            1,
+		"CONTINUE":           2,
+	}
+)
+
+func (x ExchangeOptions_Resume) Enum() *ExchangeOptions_Resume {
+	p := new(ExchangeOptions_Resume)
+	*p = x
+	return p
+}
+
+func (x ExchangeOptions_Resume) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExchangeOptions_Resume) Descriptor() protoreflect.EnumDescriptor {
+	return file_sw4rm_options_v1_options_proto_enumTypes[2].Descriptor()
+}
+
+func (ExchangeOptions_Resume) Type() protoreflect.EnumType {
+	return &file_sw4rm_options_v1_options_proto_enumTypes[2]
+}
+
+func (x ExchangeOptions_Resume) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExchangeOptions_Resume.Descriptor instead.
+func (ExchangeOptions_Resume) EnumDescriptor() ([]byte, []int) {
+	return file_sw4rm_options_v1_options_proto_rawDescGZIP(), []int{2, 2}
 }
 
 // FileOptions hold for a whole file.
@@ -255,7 +315,8 @@ type ExchangeOptions struct {
 	Type ExchangeOptions_Type `protobuf:"varint,1,opt,name=type,proto3,enum=sw4rm.options.v1.ExchangeOptions_Type" json:"type,omitempty"`
 	// How long after the router accepted an attempt RECEIVED is awaited before the sender asks. Default: 10 s.
 	AckTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=ack_timeout,json=ackTimeout,proto3" json:"ack_timeout,omitempty"`
-	// How long a caller waits for the reply. Default: until the deadline.
+	// How long a caller waits for the reply; for a streamed one, for the first frame and from each frame to the next.
+	// Default: until the deadline.
 	ReplyTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=reply_timeout,json=replyTimeout,proto3" json:"reply_timeout,omitempty"`
 	// When the operation ends as TIMED_OUT, counted from the send. Default: 24 h.
 	Deadline *durationpb.Duration `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
@@ -269,8 +330,15 @@ type ExchangeOptions struct {
 	Order ExchangeOptions_Order `protobuf:"varint,8,opt,name=order,proto3,enum=sw4rm.options.v1.ExchangeOptions_Order" json:"order,omitempty"`
 	// How long a handler may run. Default: no limit.
 	HandlerTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=handler_timeout,json=handlerTimeout,proto3" json:"handler_timeout,omitempty"`
-	// Generate nothing for this RPC.
-	Skip          bool `protobuf:"varint,10,opt,name=skip,proto3" json:"skip,omitempty"`
+	// Generate nothing for this RPC or message.
+	Skip bool `protobuf:"varint,10,opt,name=skip,proto3" json:"skip,omitempty"`
+	// How a streamed reply goes on when its handler runs again. Default: RESTART.
+	Resume ExchangeOptions_Resume `protobuf:"varint,11,opt,name=resume,proto3,enum=sw4rm.options.v1.ExchangeOptions_Resume" json:"resume,omitempty"`
+	// The content type to send and to take as it stands, for peers that do not know ours. It names JSON or protobuf:
+	// "application/json", "application/protobuf", or one that ends in +json or +protobuf, such as
+	// "application/vnd.acme.task+json;v=1". Such a message does not name its exchange: an agent tells exchanges with the
+	// same content type apart by their message types only. Default: ours, which names exchange and message.
+	ContentType   string `protobuf:"bytes,12,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +441,20 @@ func (x *ExchangeOptions) GetSkip() bool {
 		return x.Skip
 	}
 	return false
+}
+
+func (x *ExchangeOptions) GetResume() ExchangeOptions_Resume {
+	if x != nil {
+		return x.Resume
+	}
+	return ExchangeOptions_RESUME_UNSPECIFIED
+}
+
+func (x *ExchangeOptions) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
 }
 
 // RetryOptions say when and how often a failed attempt is made again.
@@ -610,8 +692,9 @@ func (x *FieldPaths) GetPath() []string {
 
 // PayloadOptions hold for a message that is sent by itself.
 type PayloadOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Exchange      *ExchangeOptions       `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How the message travels. It has no reply, so reply_timeout, resume and TOOL_CALL are mistakes here.
+	Exchange      *ExchangeOptions `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -759,7 +842,7 @@ var (
 
 // Extension fields to descriptorpb.MessageOptions.
 var (
-	// Marks a message that is sent by itself, without a service.
+	// Marks a message that is sent by itself, without a service. Generated for message M: MExchange, SendM and HandleM.
 	//
 	// optional sw4rm.options.v1.PayloadOptions payload = 8355;
 	E_Payload = &file_sw4rm_options_v1_options_proto_extTypes[3]
@@ -784,7 +867,7 @@ const file_sw4rm_options_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"capability\x18\x01 \x01(\tR\n" +
 	"capability\x12=\n" +
-	"\bdefaults\x18\x02 \x01(\v2!.sw4rm.options.v1.ExchangeOptionsR\bdefaults\"\x9b\x06\n" +
+	"\bdefaults\x18\x02 \x01(\v2!.sw4rm.options.v1.ExchangeOptionsR\bdefaults\"\xbd\a\n" +
 	"\x0fExchangeOptions\x12:\n" +
 	"\x04type\x18\x01 \x01(\x0e2&.sw4rm.options.v1.ExchangeOptions.TypeR\x04type\x12:\n" +
 	"\vack_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
@@ -797,7 +880,9 @@ const file_sw4rm_options_v1_options_proto_rawDesc = "" +
 	"\x05order\x18\b \x01(\x0e2'.sw4rm.options.v1.ExchangeOptions.OrderR\x05order\x12B\n" +
 	"\x0fhandler_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\x0ehandlerTimeout\x12\x12\n" +
 	"\x04skip\x18\n" +
-	" \x01(\bR\x04skip\"\x90\x01\n" +
+	" \x01(\bR\x04skip\x12@\n" +
+	"\x06resume\x18\v \x01(\x0e2(.sw4rm.options.v1.ExchangeOptions.ResumeR\x06resume\x12!\n" +
+	"\fcontent_type\x18\f \x01(\tR\vcontentType\"\x90\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aCONTROL\x10\x01\x12\b\n" +
@@ -811,7 +896,11 @@ const file_sw4rm_options_v1_options_proto_rawDesc = "" +
 	"\x11ORDER_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04NONE\x10\x01\x12\x0f\n" +
 	"\vCORRELATION\x10\x02\x12\t\n" +
-	"\x05AGENT\x10\x03\"\x91\x02\n" +
+	"\x05AGENT\x10\x03\";\n" +
+	"\x06Resume\x12\x16\n" +
+	"\x12RESUME_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aRESTART\x10\x01\x12\f\n" +
+	"\bCONTINUE\x10\x02\"\x91\x02\n" +
 	"\fRetryOptions\x12&\n" +
 	"\fmax_attempts\x18\x01 \x01(\x05H\x00R\vmaxAttempts\x88\x01\x01\x12B\n" +
 	"\x0finitial_backoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n" +
@@ -852,57 +941,59 @@ func file_sw4rm_options_v1_options_proto_rawDescGZIP() []byte {
 	return file_sw4rm_options_v1_options_proto_rawDescData
 }
 
-var file_sw4rm_options_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sw4rm_options_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_sw4rm_options_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_sw4rm_options_v1_options_proto_goTypes = []any{
 	(ExchangeOptions_Type)(0),           // 0: sw4rm.options.v1.ExchangeOptions.Type
 	(ExchangeOptions_Order)(0),          // 1: sw4rm.options.v1.ExchangeOptions.Order
-	(*FileOptions)(nil),                 // 2: sw4rm.options.v1.FileOptions
-	(*AgentOptions)(nil),                // 3: sw4rm.options.v1.AgentOptions
-	(*ExchangeOptions)(nil),             // 4: sw4rm.options.v1.ExchangeOptions
-	(*RetryOptions)(nil),                // 5: sw4rm.options.v1.RetryOptions
-	(*IdempotencyOptions)(nil),          // 6: sw4rm.options.v1.IdempotencyOptions
-	(*FieldPaths)(nil),                  // 7: sw4rm.options.v1.FieldPaths
-	(*PayloadOptions)(nil),              // 8: sw4rm.options.v1.PayloadOptions
-	(*FieldOptions)(nil),                // 9: sw4rm.options.v1.FieldOptions
-	(*durationpb.Duration)(nil),         // 10: google.protobuf.Duration
-	(*descriptorpb.FileOptions)(nil),    // 11: google.protobuf.FileOptions
-	(*descriptorpb.ServiceOptions)(nil), // 12: google.protobuf.ServiceOptions
-	(*descriptorpb.MethodOptions)(nil),  // 13: google.protobuf.MethodOptions
-	(*descriptorpb.MessageOptions)(nil), // 14: google.protobuf.MessageOptions
-	(*descriptorpb.FieldOptions)(nil),   // 15: google.protobuf.FieldOptions
+	(ExchangeOptions_Resume)(0),         // 2: sw4rm.options.v1.ExchangeOptions.Resume
+	(*FileOptions)(nil),                 // 3: sw4rm.options.v1.FileOptions
+	(*AgentOptions)(nil),                // 4: sw4rm.options.v1.AgentOptions
+	(*ExchangeOptions)(nil),             // 5: sw4rm.options.v1.ExchangeOptions
+	(*RetryOptions)(nil),                // 6: sw4rm.options.v1.RetryOptions
+	(*IdempotencyOptions)(nil),          // 7: sw4rm.options.v1.IdempotencyOptions
+	(*FieldPaths)(nil),                  // 8: sw4rm.options.v1.FieldPaths
+	(*PayloadOptions)(nil),              // 9: sw4rm.options.v1.PayloadOptions
+	(*FieldOptions)(nil),                // 10: sw4rm.options.v1.FieldOptions
+	(*durationpb.Duration)(nil),         // 11: google.protobuf.Duration
+	(*descriptorpb.FileOptions)(nil),    // 12: google.protobuf.FileOptions
+	(*descriptorpb.ServiceOptions)(nil), // 13: google.protobuf.ServiceOptions
+	(*descriptorpb.MethodOptions)(nil),  // 14: google.protobuf.MethodOptions
+	(*descriptorpb.MessageOptions)(nil), // 15: google.protobuf.MessageOptions
+	(*descriptorpb.FieldOptions)(nil),   // 16: google.protobuf.FieldOptions
 }
 var file_sw4rm_options_v1_options_proto_depIdxs = []int32{
-	4,  // 0: sw4rm.options.v1.FileOptions.defaults:type_name -> sw4rm.options.v1.ExchangeOptions
-	4,  // 1: sw4rm.options.v1.AgentOptions.defaults:type_name -> sw4rm.options.v1.ExchangeOptions
+	5,  // 0: sw4rm.options.v1.FileOptions.defaults:type_name -> sw4rm.options.v1.ExchangeOptions
+	5,  // 1: sw4rm.options.v1.AgentOptions.defaults:type_name -> sw4rm.options.v1.ExchangeOptions
 	0,  // 2: sw4rm.options.v1.ExchangeOptions.type:type_name -> sw4rm.options.v1.ExchangeOptions.Type
-	10, // 3: sw4rm.options.v1.ExchangeOptions.ack_timeout:type_name -> google.protobuf.Duration
-	10, // 4: sw4rm.options.v1.ExchangeOptions.reply_timeout:type_name -> google.protobuf.Duration
-	10, // 5: sw4rm.options.v1.ExchangeOptions.deadline:type_name -> google.protobuf.Duration
-	10, // 6: sw4rm.options.v1.ExchangeOptions.ttl:type_name -> google.protobuf.Duration
-	5,  // 7: sw4rm.options.v1.ExchangeOptions.retry:type_name -> sw4rm.options.v1.RetryOptions
-	6,  // 8: sw4rm.options.v1.ExchangeOptions.idempotency:type_name -> sw4rm.options.v1.IdempotencyOptions
+	11, // 3: sw4rm.options.v1.ExchangeOptions.ack_timeout:type_name -> google.protobuf.Duration
+	11, // 4: sw4rm.options.v1.ExchangeOptions.reply_timeout:type_name -> google.protobuf.Duration
+	11, // 5: sw4rm.options.v1.ExchangeOptions.deadline:type_name -> google.protobuf.Duration
+	11, // 6: sw4rm.options.v1.ExchangeOptions.ttl:type_name -> google.protobuf.Duration
+	6,  // 7: sw4rm.options.v1.ExchangeOptions.retry:type_name -> sw4rm.options.v1.RetryOptions
+	7,  // 8: sw4rm.options.v1.ExchangeOptions.idempotency:type_name -> sw4rm.options.v1.IdempotencyOptions
 	1,  // 9: sw4rm.options.v1.ExchangeOptions.order:type_name -> sw4rm.options.v1.ExchangeOptions.Order
-	10, // 10: sw4rm.options.v1.ExchangeOptions.handler_timeout:type_name -> google.protobuf.Duration
-	10, // 11: sw4rm.options.v1.RetryOptions.initial_backoff:type_name -> google.protobuf.Duration
-	10, // 12: sw4rm.options.v1.RetryOptions.max_backoff:type_name -> google.protobuf.Duration
-	7,  // 13: sw4rm.options.v1.IdempotencyOptions.fields:type_name -> sw4rm.options.v1.FieldPaths
-	4,  // 14: sw4rm.options.v1.PayloadOptions.exchange:type_name -> sw4rm.options.v1.ExchangeOptions
-	11, // 15: sw4rm.options.v1.file:extendee -> google.protobuf.FileOptions
-	12, // 16: sw4rm.options.v1.agent:extendee -> google.protobuf.ServiceOptions
-	13, // 17: sw4rm.options.v1.exchange:extendee -> google.protobuf.MethodOptions
-	14, // 18: sw4rm.options.v1.payload:extendee -> google.protobuf.MessageOptions
-	15, // 19: sw4rm.options.v1.field:extendee -> google.protobuf.FieldOptions
-	2,  // 20: sw4rm.options.v1.file:type_name -> sw4rm.options.v1.FileOptions
-	3,  // 21: sw4rm.options.v1.agent:type_name -> sw4rm.options.v1.AgentOptions
-	4,  // 22: sw4rm.options.v1.exchange:type_name -> sw4rm.options.v1.ExchangeOptions
-	8,  // 23: sw4rm.options.v1.payload:type_name -> sw4rm.options.v1.PayloadOptions
-	9,  // 24: sw4rm.options.v1.field:type_name -> sw4rm.options.v1.FieldOptions
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	20, // [20:25] is the sub-list for extension type_name
-	15, // [15:20] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 10: sw4rm.options.v1.ExchangeOptions.handler_timeout:type_name -> google.protobuf.Duration
+	2,  // 11: sw4rm.options.v1.ExchangeOptions.resume:type_name -> sw4rm.options.v1.ExchangeOptions.Resume
+	11, // 12: sw4rm.options.v1.RetryOptions.initial_backoff:type_name -> google.protobuf.Duration
+	11, // 13: sw4rm.options.v1.RetryOptions.max_backoff:type_name -> google.protobuf.Duration
+	8,  // 14: sw4rm.options.v1.IdempotencyOptions.fields:type_name -> sw4rm.options.v1.FieldPaths
+	5,  // 15: sw4rm.options.v1.PayloadOptions.exchange:type_name -> sw4rm.options.v1.ExchangeOptions
+	12, // 16: sw4rm.options.v1.file:extendee -> google.protobuf.FileOptions
+	13, // 17: sw4rm.options.v1.agent:extendee -> google.protobuf.ServiceOptions
+	14, // 18: sw4rm.options.v1.exchange:extendee -> google.protobuf.MethodOptions
+	15, // 19: sw4rm.options.v1.payload:extendee -> google.protobuf.MessageOptions
+	16, // 20: sw4rm.options.v1.field:extendee -> google.protobuf.FieldOptions
+	3,  // 21: sw4rm.options.v1.file:type_name -> sw4rm.options.v1.FileOptions
+	4,  // 22: sw4rm.options.v1.agent:type_name -> sw4rm.options.v1.AgentOptions
+	5,  // 23: sw4rm.options.v1.exchange:type_name -> sw4rm.options.v1.ExchangeOptions
+	9,  // 24: sw4rm.options.v1.payload:type_name -> sw4rm.options.v1.PayloadOptions
+	10, // 25: sw4rm.options.v1.field:type_name -> sw4rm.options.v1.FieldOptions
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	21, // [21:26] is the sub-list for extension type_name
+	16, // [16:21] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_sw4rm_options_v1_options_proto_init() }
@@ -921,7 +1012,7 @@ func file_sw4rm_options_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_options_v1_options_proto_rawDesc), len(file_sw4rm_options_v1_options_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   8,
 			NumExtensions: 5,
 			NumServices:   0,
