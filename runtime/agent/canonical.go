@@ -200,6 +200,10 @@ func (c *canonical) deliver(item *routerpb.StreamItem) {
 		}
 		to = ct.To
 	}
+	if err == nil && ct.To == "" && c.ours == "" && env.GetProducerId() == c.agentID {
+		c.ackDelivery(&transportpb.DeliveryAck{Seq: item.GetSeq(), MessageId: env.GetMessageId()})
+		return // this agent's own, come back from a router that broadcasts
+	}
 	c.events.delivered(&transportpb.Delivery{Seq: item.GetSeq(), To: to, Class: classOf(env, ct), Envelope: env})
 }
 
@@ -219,10 +223,11 @@ func classOf(env *commonpb.Envelope, ct envelope.ContentType) transportpb.Class 
 	}
 }
 
-// withRecipient writes the recipient into the content type, for routers that know of no other place.
+// withRecipient writes the recipient into a content type of this module, for routers that know of no other place. Any
+// other type is left alone, since it is meant for peers that compare it as it is.
 func withRecipient(env *commonpb.Envelope, to string) *commonpb.Envelope {
 	ct, err := envelope.ParseContentType(env.GetContentType())
-	if err != nil || to == "" {
+	if err != nil || to == "" || ct.Message == "" {
 		return env
 	}
 	ct.To = to

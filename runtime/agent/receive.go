@@ -37,6 +37,9 @@ func (a *Agent) delivered(d *transportpb.Delivery) {
 		a.work.do("answer/"+env.GetIdempotencyToken()+"/"+env.GetCorrelationId(), func() { a.receiveAnswer(d) })
 	default:
 		h, refusal := a.reg.resolve(ct, exchange.MessageType(env.GetMessageType()))
+		if h != nil {
+			h, refusal = h.with(ct)
+		}
 		key := "in/" + env.GetMessageId()
 		if h != nil {
 			if lane := laneOf(h, env.GetProducerId(), env.GetCorrelationId()); lane != "" {
@@ -55,7 +58,7 @@ func (a *Agent) class(d *transportpb.Delivery, ct envelope.ContentType) transpor
 	if class := classOf(env, ct); class != transportpb.Class_CLASS_WORK {
 		return class
 	}
-	if d.GetClass() > transportpb.Class_CLASS_WORK || ct.Method != "" {
+	if d.GetClass() > transportpb.Class_CLASS_WORK || ct.Method != "" || ct.Message != "" {
 		return d.GetClass()
 	}
 	if h, _ := a.reg.resolve(ct, exchange.MessageType(env.GetMessageType())); h != nil {
@@ -69,7 +72,7 @@ func (a *Agent) class(d *transportpb.Delivery, ct envelope.ContentType) transpor
 }
 
 func laneOf(h *handler, producer, correlation string) string {
-	switch h.d.Policy().Order {
+	switch h.policy.Order {
 	case exchange.OrderAgent:
 		return producer
 	case exchange.OrderCorrelation:
@@ -189,8 +192,7 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h 
 	}
 	if h != nil {
 		arrival.Exchange = h.d.Name()
-		policy := h.d.Policy()
-		arrival.Retryable = policy.Retry.Retryable
+		arrival.Retryable = h.policy.Retry.Retryable
 	}
 	verdict, rec, err := a.buf.RecordIn(a.base, arrival)
 	if err != nil {

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
-	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
@@ -33,6 +30,8 @@ type registry struct {
 type handler struct {
 	d  *exchange.Descriptor
 	fn exchange.HandleFunc
+	// policy is the exchange's, for one message with what its sender overrides.
+	policy exchange.Policy
 }
 
 func newRegistry() *registry {
@@ -87,7 +86,7 @@ func (a *Agent) Handle(d *exchange.Descriptor, fn exchange.Handler) {
 			h = i.WrapHandle(h)
 		}
 	}
-	r.handlers[d.Name()] = &handler{d: d, fn: h}
+	r.handlers[d.Name()] = &handler{d: d, fn: h, policy: d.Policy()}
 	r.known[d.Name()] = d
 }
 
@@ -190,40 +189,4 @@ func (r *registry) handler(name string) *handler {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.handlers[name]
-}
-
-// resolve finds the exchange that a received message is meant for: the one that its media type names, else the only one
-// of its message type. The errors are outcomes.
-func (r *registry) resolve(ct envelope.ContentType, messageType exchange.MessageType) (*handler, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if ct.Method != "" {
-		h := r.handlers[ct.Method]
-		if h == nil {
-			return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s", ct.Method)
-		}
-		if want := h.d.RequestName(); ct.Message != "" && ct.Message != want {
-			return nil, ack.Rejectf(ack.ValidationError, "%s takes a %s, not a %s", ct.Method, want, ct.Message)
-		}
-		return h, nil
-	}
-	var found []*handler
-	for _, h := range r.handlers {
-		if h.d.Policy().MessageType == messageType && (ct.Message == "" || ct.Message == h.d.RequestName()) {
-			found = append(found, h)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent handles no exchange of message type %d", messageType)
-	case 1:
-		return found[0], nil
-	}
-	names := make([]string, len(found))
-	for i, h := range found {
-		names[i] = h.d.Name()
-	}
-	sort.Strings(names)
-	return nil, ack.Rejectf(ack.ValidationError,
-		"content type %s does not say which exchange is meant: %s. Fix: add the parameter method", ct.Media, strings.Join(names, ", "))
 }

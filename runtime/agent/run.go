@@ -32,31 +32,34 @@ const (
 func (a *Agent) queue(rec *storagepb.InRecord, h *handler, refusal error, placed, again bool) {
 	t := &task{a: a, rec: rec, h: h, again: again, placed: placed}
 	if refusal == nil {
-		t.req, refusal = a.decodeRequest(rec, h)
+		refusal = a.decodeRequest(t)
 	}
 	if refusal != nil {
 		a.end(t, nil, refusal)
 		a.leave(t)
 		return
 	}
-	t.lane = laneOf(h, rec.GetFrom(), rec.GetCorrelationId())
+	t.lane = laneOf(t.h, rec.GetFrom(), rec.GetCorrelationId())
 	a.dispatch.add(t)
 }
 
-func (a *Agent) decodeRequest(rec *storagepb.InRecord, h *handler) (proto.Message, error) {
-	body, err := a.buf.InBody(rec.GetSequence())
+// decodeRequest sets the task's message, and its handler to the one with the settings that the message overrides.
+func (a *Agent) decodeRequest(t *task) error {
+	body, err := a.buf.InBody(t.seq())
 	if err != nil {
-		return nil, fmt.Errorf("read the stored message: %w", err)
+		return fmt.Errorf("read the stored message: %w", err)
 	}
 	ct, err := envelope.ParseContentType(body.GetContentType())
 	if err != nil {
-		return nil, ack.Rejectf(ack.ValidationError, "%v", err)
+		return ack.Rejectf(ack.ValidationError, "%v", err)
 	}
-	req := h.d.NewRequest()
-	if err := envelope.Decode(ct.Media, body.GetPayload(), req); err != nil {
-		return nil, err
+	if h, err := t.h.with(ct); err != nil {
+		return err
+	} else {
+		t.h = h
 	}
-	return req, nil
+	t.req = t.h.d.NewRequest()
+	return envelope.Decode(ct.Media, body.GetPayload(), t.req)
 }
 
 // leave gives back the task's place of the inbound window.
@@ -132,7 +135,7 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	}
 	ctx := exchange.NewContext(context.WithValue(a.handlers, taskKey{}, t), info.WithRef(a.inRef(t.seq())))
 	ctx, cancel := context.WithCancelCause(ctx)
-	timeout := t.h.d.Policy().HandlerTimeout
+	timeout := t.h.policy.HandlerTimeout
 	if timeout <= 0 {
 		return ctx, cancel
 	}
@@ -301,7 +304,7 @@ func (a *Agent) encodeReply(t *task, reply proto.Message) (*storagepb.Body, erro
 	if err != nil {
 		return nil, ack.Failf(ack.InternalError, "encode the reply: %v", err)
 	}
-	answer := envelope.ContentType{Media: ct.Media}
+	answer := envelope.ContentType{Media: envelope.Media(format)} // a type of the request's own would not be true of the reply
 	if ct.Method != "" {
 		answer.Method, answer.Message, answer.Kind = ct.Method, t.h.d.ReplyName(), envelope.KindReply
 	}

@@ -105,6 +105,9 @@ func (a *Agent) maySend(ctx context.Context, out *exchange.Outgoing) error {
 	if err := out.Policy.Validate(); err != nil {
 		return ack.Rejectf(ack.ValidationError, "%v", err)
 	}
+	if err := tellable(out); err != nil {
+		return ack.Rejectf(ack.ValidationError, "%v", err)
+	}
 	if err := out.To.Validate(); err != nil {
 		return ack.Rejectf(ack.ValidationError, "%v", err)
 	}
@@ -128,7 +131,7 @@ func (a *Agent) draft(ctx context.Context, out *exchange.Outgoing) (activity.Dra
 	if err != nil {
 		return activity.Draft{}, err
 	}
-	body := &storagepb.Body{ContentType: contentType(out), Payload: payload}
+	body := &storagepb.Body{ContentType: contentType(out, overrides(out)), Payload: payload}
 	now := time.Now()
 	rec := &storagepb.OutRecord{
 		To:                  out.To.String(),
@@ -172,7 +175,7 @@ func (a *Agent) name(ctx context.Context, out *exchange.Outgoing, d *activity.Dr
 	switch {
 	case out.Key != "":
 		d.Record.KeyKind, key = storagepb.KeyKind_KEY_KIND_CALLER, []byte(out.Key)
-		hash := sha256.Sum256(append([]byte(d.Body.GetContentType()+"\n"), d.Body.GetPayload()...))
+		hash := sha256.Sum256(append([]byte(contentType(out, nil)+"\n"), d.Body.GetPayload()...))
 		d.Record.PayloadHash = hash[:]
 	case out.Policy.Idempotency == exchange.ByContent:
 		content, err := out.ContentKey()
@@ -202,10 +205,14 @@ func patience(out *exchange.Outgoing) time.Duration {
 	return out.Policy.Deadline
 }
 
-func contentType(out *exchange.Outgoing) string {
-	ct := envelope.ContentType{Media: envelope.MediaProtobuf, Message: out.Exchange.RequestName(), Method: out.Exchange.Name()}
-	if out.Policy.Format == exchange.JSON {
-		ct.Media = envelope.MediaJSON
+// contentType names the exchange, unless the call has a content type of its own.
+func contentType(out *exchange.Outgoing, params []envelope.Param) string {
+	if out.Policy.ContentType != "" {
+		return out.Policy.ContentType
+	}
+	ct := envelope.ContentType{Media: envelope.Media(out.Policy.Format), Message: out.Exchange.RequestName(), Extra: params}
+	if !out.Exchange.Standalone() {
+		ct.Method = out.Exchange.Name()
 	}
 	return ct.String()
 }

@@ -54,7 +54,8 @@ func Deadline(d time.Duration) PolicyOption {
 // TTL sets how long the message may wait for a handler to start. Default, and 0: no limit.
 func TTL(d time.Duration) PolicyOption { return PolicyOption{func(p *Policy) { p.TTL = d }} }
 
-// HandlerTimeout sets how long a handler may run; the receiver's setting counts. Default, and 0: no limit.
+// HandlerTimeout sets how long a handler may run. The receiver's setting counts, which one call can only shorten. Default,
+// and 0: no limit.
 func HandlerTimeout(d time.Duration) PolicyOption {
 	return PolicyOption{func(p *Policy) { p.HandlerTimeout = d }}
 }
