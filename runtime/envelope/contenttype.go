@@ -17,6 +17,8 @@ const (
 	KindReply = "reply"
 	// KindFrame marks one of several ordered replies.
 	KindFrame = "frame"
+	// KindWindow marks what a stream's reader tells the agent that sends the frames.
+	KindWindow = "window"
 )
 
 const (
@@ -42,7 +44,7 @@ type ContentType struct {
 	Message string
 	// Method is the exchange, "package.Service/Method".
 	Method string
-	// Kind is KindReply, KindFrame or empty.
+	// Kind is KindReply, KindFrame, KindWindow or empty.
 	Kind string
 	// To is the recipient, agent:ID or capability:NAME, for peers that can name it nowhere else.
 	To string

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,8 +15,12 @@ import (
 // MaxToken is the largest length of an idempotency token in bytes.
 const MaxToken = 512
 
-// replySuffix is what a reply's token adds to its request's.
-const replySuffix = ":response:v1"
+// What the token of a reply and of a frame adds to its request's.
+const (
+	replySuffix = ":response:v1"
+	framePart   = ":frame:"
+	frameSuffix = ":v1"
+)
 
 // NewID returns a new UUIDv4, for message and correlation ids.
 func NewID() string { return uuid.NewString() }
@@ -65,4 +70,30 @@ func RequestToken(reply string) (string, bool) {
 		return "", false
 	}
 	return request, true
+}
+
+// FrameToken returns the token of the n-th frame, from 1, of a run of the handler of the request with the given token.
+func FrameToken(request string, run, n uint64) string {
+	return request + framePart + strconv.FormatUint(run, 10) + "." + strconv.FormatUint(n, 10) + frameSuffix
+}
+
+// ParseFrameToken returns what a frame's token names, false when it names no frame.
+func ParseFrameToken(frame string) (request string, run, n uint64, ok bool) {
+	head, ok := strings.CutSuffix(frame, frameSuffix)
+	at := strings.LastIndex(head, framePart)
+	if !ok || at <= 0 {
+		return "", 0, 0, false
+	}
+	r, number, ok := strings.Cut(head[at+len(framePart):], ".")
+	if !ok {
+		return "", 0, 0, false
+	}
+	run, err := strconv.ParseUint(r, 10, 64)
+	if err != nil {
+		return "", 0, 0, false
+	}
+	if n, err = strconv.ParseUint(number, 10, 64); err != nil || n == 0 {
+		return "", 0, 0, false
+	}
+	return head[:at], run, n, true
 }

@@ -89,3 +89,24 @@ func TestIDs(t *testing.T) {
 	require.ErrorAs(t, err, &typed)
 	assert.Contains(t, err.Error(), "message_id")
 }
+
+func TestFrameToken(t *testing.T) {
+	for _, request := range []string{"a:b/C:0123", "x", "a:frame:1.2:v1", ":frame:"} {
+		token := envelope.FrameToken(request, 3, 64)
+		got, run, n, ok := envelope.ParseFrameToken(token)
+		require.True(t, ok, token)
+		assert.Equal(t, request, got)
+		assert.EqualValues(t, 3, run)
+		assert.EqualValues(t, 64, n)
+		_, reply := envelope.RequestToken(token)
+		assert.False(t, reply)
+	}
+	assert.Equal(t, "a:b:c:frame:1.2:v1", envelope.FrameToken("a:b:c", 1, 2))
+	for _, bad := range []string{
+		"", "a", "a:response:v1", ":frame:1.1:v1", "a:frame:1.1", "a:frame:1:v1", "a:frame:1.0:v1", "a:frame:-1.1:v1",
+		"a:frame:1.x:v1", "a:frame:.1:v1", "a:frame:1.18446744073709551616:v1", "a:frame:1.1:v2",
+	} {
+		_, _, _, ok := envelope.ParseFrameToken(bad)
+		assert.False(t, ok, bad)
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 )
 
-// classOf returns the class of an envelope whose sender named none: acknowledgements are signals; replies, frames and
-// tool results are answers; the rest is work.
+// classOf returns the class of an envelope whose sender named none: acknowledgements are signals; replies, frames, what
+// their reader says of them and tool results are answers; the rest is work.
 func classOf(e *commonpb.Envelope, t envelope.ContentType) transportpb.Class {
 	switch e.GetMessageType() {
 	case commonpb.MessageType_ACKNOWLEDGEMENT:
@@ -18,8 +18,10 @@ func classOf(e *commonpb.Envelope, t envelope.ContentType) transportpb.Class {
 	case commonpb.MessageType_TOOL_RESULT, commonpb.MessageType_TOOL_ERROR:
 		return transportpb.Class_CLASS_ANSWER
 	}
-	if strings.EqualFold(t.Kind, envelope.KindReply) || strings.EqualFold(t.Kind, envelope.KindFrame) {
-		return transportpb.Class_CLASS_ANSWER
+	for _, kind := range []string{envelope.KindReply, envelope.KindFrame, envelope.KindWindow} {
+		if strings.EqualFold(t.Kind, kind) {
+			return transportpb.Class_CLASS_ANSWER
+		}
 	}
 	// Peers with content types of their own mark a reply by its token alone.
 	if _, ok := envelope.RequestToken(e.GetIdempotencyToken()); ok {

@@ -486,6 +486,114 @@ func (x *Late) GetMessageId() string {
 	return ""
 }
 
+// OutStream is what this agent has of the frames of a stream that it asked for. While the operation is open it lies beside
+// its record, which does not change with every frame.
+type OutStream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent that sends the frames.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Which sequence of frames this is: the attempt and the run of the handler that began it. A later one replaces it.
+	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Run     uint64 `protobuf:"varint,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Frames that are here without a gap, from the first.
+	Stored uint64 `protobuf:"varint,4,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Encoded size of all frames in bytes.
+	Bytes int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// It is known how many frames there are in all.
+	Ended bool   `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
+	Total uint64 `protobuf:"varint,7,opt,name=total,proto3" json:"total,omitempty"`
+	// Frames without a number were dropped, so that nobody knows whether all are here.
+	Lossy         bool `protobuf:"varint,8,opt,name=lossy,proto3" json:"lossy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutStream) Reset() {
+	*x = OutStream{}
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutStream) ProtoMessage() {}
+
+func (x *OutStream) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutStream.ProtoReflect.Descriptor instead.
+func (*OutStream) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OutStream) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *OutStream) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *OutStream) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *OutStream) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *OutStream) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *OutStream) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *OutStream) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *OutStream) GetLossy() bool {
+	if x != nil {
+		return x.Lossy
+	}
+	return false
+}
+
 // OutRecord is an operation of this agent.
 type OutRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -531,13 +639,19 @@ type OutRecord struct {
 	ReplyMessageId string `protobuf:"bytes,27,opt,name=reply_message_id,json=replyMessageId,proto3" json:"reply_message_id,omitempty"`
 	RepoId         string `protobuf:"bytes,28,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
 	WorktreeId     string `protobuf:"bytes,29,opt,name=worktree_id,json=worktreeId,proto3" json:"worktree_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Frames answer it.
+	Streams bool `protobuf:"varint,30,opt,name=streams,proto3" json:"streams,omitempty"`
+	// How many frames its handler may be ahead, as the request says; 0 when it does not, to peers that number no frames.
+	Window uint32 `protobuf:"varint,31,opt,name=window,proto3" json:"window,omitempty"`
+	// Set when the operation has ended.
+	Stream        *OutStream `protobuf:"bytes,32,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OutRecord) Reset() {
 	*x = OutRecord{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[5]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +663,7 @@ func (x *OutRecord) String() string {
 func (*OutRecord) ProtoMessage() {}
 
 func (x *OutRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[5]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +676,7 @@ func (x *OutRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutRecord.ProtoReflect.Descriptor instead.
 func (*OutRecord) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{5}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OutRecord) GetSequence() uint64 {
@@ -768,11 +882,177 @@ func (x *OutRecord) GetWorktreeId() string {
 	return ""
 }
 
+func (x *OutRecord) GetStreams() bool {
+	if x != nil {
+		return x.Streams
+	}
+	return false
+}
+
+func (x *OutRecord) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *OutRecord) GetStream() *OutStream {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+// Frame is one frame of a stream, on either side.
+type Frame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Body  *Body                  `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
+	// The id of its envelope.
+	MessageId     string `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Frame) Reset() {
+	*x = Frame{}
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Frame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Frame) ProtoMessage() {}
+
+func (x *Frame) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Frame.ProtoReflect.Descriptor instead.
+func (*Frame) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Frame) GetBody() *Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Frame) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+// InStream is what a stream's handler has sent. While the message is active it lies beside its record, which does not
+// change with every frame.
+type InStream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which sequence of frames this is: the attempt and the run of the handler that began it.
+	Attempt uint32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Run     uint64 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Frames that are stored.
+	Stored uint64 `protobuf:"varint,3,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Frames that the router has, from the first.
+	Sent uint64 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	// Frames that the reader has read, as far as it has told.
+	Read uint64 `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
+	// Encoded size of all frames in bytes.
+	Bytes         int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InStream) Reset() {
+	*x = InStream{}
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InStream) ProtoMessage() {}
+
+func (x *InStream) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InStream.ProtoReflect.Descriptor instead.
+func (*InStream) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *InStream) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *InStream) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *InStream) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *InStream) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *InStream) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *InStream) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // Owed is an envelope that this agent still has to hand to the router.
 type Owed struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	MessageId string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	// The acknowledged attempt; empty for a reply.
+	// The acknowledged attempt; empty for a reply, a tool's error or the end of a stream.
 	AckFor        string           `protobuf:"bytes,2,opt,name=ack_for,json=ackFor,proto3" json:"ack_for,omitempty"`
 	Stage         common.AckStage  `protobuf:"varint,3,opt,name=stage,proto3,enum=sw4rm.common.AckStage" json:"stage,omitempty"`
 	Code          common.ErrorCode `protobuf:"varint,4,opt,name=code,proto3,enum=sw4rm.common.ErrorCode" json:"code,omitempty"`
@@ -783,7 +1063,7 @@ type Owed struct {
 
 func (x *Owed) Reset() {
 	*x = Owed{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[6]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +1075,7 @@ func (x *Owed) String() string {
 func (*Owed) ProtoMessage() {}
 
 func (x *Owed) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[6]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +1088,7 @@ func (x *Owed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owed.ProtoReflect.Descriptor instead.
 func (*Owed) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{6}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Owed) GetMessageId() string {
@@ -861,7 +1141,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[7]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1153,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[7]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1166,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{7}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Alias) GetMessageId() string {
@@ -957,16 +1237,20 @@ type InRecord struct {
 	AwaitsCustody bool `protobuf:"varint,26,opt,name=awaits_custody,json=awaitsCustody,proto3" json:"awaits_custody,omitempty"`
 	// Runs that say nothing about whether the message kills its handler: those of earlier attempts, and those that asked to
 	// run again.
-	ForgivenRuns  uint32 `protobuf:"varint,27,opt,name=forgiven_runs,json=forgivenRuns,proto3" json:"forgiven_runs,omitempty"`
-	RepoId        string `protobuf:"bytes,28,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
-	WorktreeId    string `protobuf:"bytes,29,opt,name=worktree_id,json=worktreeId,proto3" json:"worktree_id,omitempty"`
+	ForgivenRuns uint32 `protobuf:"varint,27,opt,name=forgiven_runs,json=forgivenRuns,proto3" json:"forgiven_runs,omitempty"`
+	RepoId       string `protobuf:"bytes,28,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
+	WorktreeId   string `protobuf:"bytes,29,opt,name=worktree_id,json=worktreeId,proto3" json:"worktree_id,omitempty"`
+	// The envelope's content type; empty in records of earlier versions.
+	ContentType string `protobuf:"bytes,30,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Set when the message has ended and was answered with frames.
+	Stream        *InStream `protobuf:"bytes,31,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InRecord) Reset() {
 	*x = InRecord{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[8]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1262,7 @@ func (x *InRecord) String() string {
 func (*InRecord) ProtoMessage() {}
 
 func (x *InRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[8]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1275,7 @@ func (x *InRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InRecord.ProtoReflect.Descriptor instead.
 func (*InRecord) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{8}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *InRecord) GetSequence() uint64 {
@@ -1197,6 +1481,20 @@ func (x *InRecord) GetWorktreeId() string {
 	return ""
 }
 
+func (x *InRecord) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *InRecord) GetStream() *InStream {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
 // Total counts the finished records that are kept for one reason.
 type Total struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1209,7 +1507,7 @@ type Total struct {
 
 func (x *Total) Reset() {
 	*x = Total{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1519,7 @@ func (x *Total) String() string {
 func (*Total) ProtoMessage() {}
 
 func (x *Total) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[9]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1532,7 @@ func (x *Total) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Total.ProtoReflect.Descriptor instead.
 func (*Total) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{9}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Total) GetRecords() int64 {
@@ -1261,7 +1559,7 @@ type Totals struct {
 
 func (x *Totals) Reset() {
 	*x = Totals{}
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1571,7 @@ func (x *Totals) String() string {
 func (*Totals) ProtoMessage() {}
 
 func (x *Totals) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[10]
+	mi := &file_sw4rm_storage_v1_activity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1584,7 @@ func (x *Totals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Totals.ProtoReflect.Descriptor instead.
 func (*Totals) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{10}
+	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Totals) GetKept() []*Total {
@@ -1341,7 +1639,16 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.sw4rm.storage.v1.OutcomeR\aoutcome\x12,\n" +
 	"\x05reply\x18\x02 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x05reply\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x03 \x01(\tR\tmessageId\"\x8f\t\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\"\xbb\x01\n" +
+	"\tOutStream\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x04 \x01(\x04R\x06stored\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05ended\x18\x06 \x01(\bR\x05ended\x12\x14\n" +
+	"\x05total\x18\a \x01(\x04R\x05total\x12\x14\n" +
+	"\x05lossy\x18\b \x01(\bR\x05lossy\"\xf6\t\n" +
 	"\tOutRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x124\n" +
@@ -1375,7 +1682,21 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\x10reply_message_id\x18\x1b \x01(\tR\x0ereplyMessageId\x12\x17\n" +
 	"\arepo_id\x18\x1c \x01(\tR\x06repoId\x12\x1f\n" +
 	"\vworktree_id\x18\x1d \x01(\tR\n" +
-	"worktreeId\"\xad\x01\n" +
+	"worktreeId\x12\x18\n" +
+	"\astreams\x18\x1e \x01(\bR\astreams\x12\x16\n" +
+	"\x06window\x18\x1f \x01(\rR\x06window\x123\n" +
+	"\x06stream\x18  \x01(\v2\x1b.sw4rm.storage.v1.OutStreamR\x06stream\"R\n" +
+	"\x05Frame\x12*\n" +
+	"\x04body\x18\x01 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x04body\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"\x8c\x01\n" +
+	"\bInStream\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x03 \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\x04R\x04sent\x12\x12\n" +
+	"\x04read\x18\x05 \x01(\x04R\x04read\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\"\xad\x01\n" +
 	"\x04Owed\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x17\n" +
@@ -1389,7 +1710,7 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
 	"retryCount\x12\x1a\n" +
 	"\banswered\x18\x03 \x01(\bR\banswered\x12\x18\n" +
-	"\aearlier\x18\x04 \x01(\bR\aearlier\"\xc2\b\n" +
+	"\aearlier\x18\x04 \x01(\bR\aearlier\"\x99\t\n" +
 	"\bInRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x121\n" +
@@ -1423,7 +1744,9 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\rforgiven_runs\x18\x1b \x01(\rR\fforgivenRuns\x12\x17\n" +
 	"\arepo_id\x18\x1c \x01(\tR\x06repoId\x12\x1f\n" +
 	"\vworktree_id\x18\x1d \x01(\tR\n" +
-	"worktreeId\"7\n" +
+	"worktreeId\x12!\n" +
+	"\fcontent_type\x18\x1e \x01(\tR\vcontentType\x122\n" +
+	"\x06stream\x18\x1f \x01(\v2\x1a.sw4rm.storage.v1.InStreamR\x06stream\"7\n" +
 	"\x05Total\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"5\n" +
@@ -1449,7 +1772,7 @@ func file_sw4rm_storage_v1_activity_proto_rawDescGZIP() []byte {
 }
 
 var file_sw4rm_storage_v1_activity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sw4rm_storage_v1_activity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sw4rm_storage_v1_activity_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sw4rm_storage_v1_activity_proto_goTypes = []any{
 	(KeyKind)(0),                  // 0: sw4rm.storage.v1.KeyKind
 	(*Outcome)(nil),               // 1: sw4rm.storage.v1.Outcome
@@ -1457,58 +1780,64 @@ var file_sw4rm_storage_v1_activity_proto_goTypes = []any{
 	(*RetryPolicy)(nil),           // 3: sw4rm.storage.v1.RetryPolicy
 	(*Attempt)(nil),               // 4: sw4rm.storage.v1.Attempt
 	(*Late)(nil),                  // 5: sw4rm.storage.v1.Late
-	(*OutRecord)(nil),             // 6: sw4rm.storage.v1.OutRecord
-	(*Owed)(nil),                  // 7: sw4rm.storage.v1.Owed
-	(*Alias)(nil),                 // 8: sw4rm.storage.v1.Alias
-	(*InRecord)(nil),              // 9: sw4rm.storage.v1.InRecord
-	(*Total)(nil),                 // 10: sw4rm.storage.v1.Total
-	(*Totals)(nil),                // 11: sw4rm.storage.v1.Totals
-	(common.AckStage)(0),          // 12: sw4rm.common.AckStage
-	(common.ErrorCode)(0),         // 13: sw4rm.common.ErrorCode
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(v1.Class)(0),                 // 15: sw4rm.transport.v1.Class
-	(common.MessageType)(0),       // 16: sw4rm.common.MessageType
+	(*OutStream)(nil),             // 6: sw4rm.storage.v1.OutStream
+	(*OutRecord)(nil),             // 7: sw4rm.storage.v1.OutRecord
+	(*Frame)(nil),                 // 8: sw4rm.storage.v1.Frame
+	(*InStream)(nil),              // 9: sw4rm.storage.v1.InStream
+	(*Owed)(nil),                  // 10: sw4rm.storage.v1.Owed
+	(*Alias)(nil),                 // 11: sw4rm.storage.v1.Alias
+	(*InRecord)(nil),              // 12: sw4rm.storage.v1.InRecord
+	(*Total)(nil),                 // 13: sw4rm.storage.v1.Total
+	(*Totals)(nil),                // 14: sw4rm.storage.v1.Totals
+	(common.AckStage)(0),          // 15: sw4rm.common.AckStage
+	(common.ErrorCode)(0),         // 16: sw4rm.common.ErrorCode
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(v1.Class)(0),                 // 18: sw4rm.transport.v1.Class
+	(common.MessageType)(0),       // 19: sw4rm.common.MessageType
 }
 var file_sw4rm_storage_v1_activity_proto_depIdxs = []int32{
-	12, // 0: sw4rm.storage.v1.Outcome.stage:type_name -> sw4rm.common.AckStage
-	13, // 1: sw4rm.storage.v1.Outcome.code:type_name -> sw4rm.common.ErrorCode
-	14, // 2: sw4rm.storage.v1.Outcome.at:type_name -> google.protobuf.Timestamp
-	13, // 3: sw4rm.storage.v1.RetryPolicy.codes:type_name -> sw4rm.common.ErrorCode
-	14, // 4: sw4rm.storage.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	14, // 5: sw4rm.storage.v1.Attempt.accepted_at:type_name -> google.protobuf.Timestamp
-	14, // 6: sw4rm.storage.v1.Attempt.received_at:type_name -> google.protobuf.Timestamp
-	14, // 7: sw4rm.storage.v1.Attempt.read_at:type_name -> google.protobuf.Timestamp
-	12, // 8: sw4rm.storage.v1.Attempt.stage:type_name -> sw4rm.common.AckStage
-	13, // 9: sw4rm.storage.v1.Attempt.code:type_name -> sw4rm.common.ErrorCode
-	14, // 10: sw4rm.storage.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	15, // 0: sw4rm.storage.v1.Outcome.stage:type_name -> sw4rm.common.AckStage
+	16, // 1: sw4rm.storage.v1.Outcome.code:type_name -> sw4rm.common.ErrorCode
+	17, // 2: sw4rm.storage.v1.Outcome.at:type_name -> google.protobuf.Timestamp
+	16, // 3: sw4rm.storage.v1.RetryPolicy.codes:type_name -> sw4rm.common.ErrorCode
+	17, // 4: sw4rm.storage.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	17, // 5: sw4rm.storage.v1.Attempt.accepted_at:type_name -> google.protobuf.Timestamp
+	17, // 6: sw4rm.storage.v1.Attempt.received_at:type_name -> google.protobuf.Timestamp
+	17, // 7: sw4rm.storage.v1.Attempt.read_at:type_name -> google.protobuf.Timestamp
+	15, // 8: sw4rm.storage.v1.Attempt.stage:type_name -> sw4rm.common.AckStage
+	16, // 9: sw4rm.storage.v1.Attempt.code:type_name -> sw4rm.common.ErrorCode
+	17, // 10: sw4rm.storage.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	1,  // 11: sw4rm.storage.v1.Late.outcome:type_name -> sw4rm.storage.v1.Outcome
 	2,  // 12: sw4rm.storage.v1.Late.reply:type_name -> sw4rm.storage.v1.Body
 	0,  // 13: sw4rm.storage.v1.OutRecord.key_kind:type_name -> sw4rm.storage.v1.KeyKind
-	15, // 14: sw4rm.storage.v1.OutRecord.class:type_name -> sw4rm.transport.v1.Class
-	16, // 15: sw4rm.storage.v1.OutRecord.message_type:type_name -> sw4rm.common.MessageType
-	14, // 16: sw4rm.storage.v1.OutRecord.created_at:type_name -> google.protobuf.Timestamp
-	14, // 17: sw4rm.storage.v1.OutRecord.deadline:type_name -> google.protobuf.Timestamp
+	18, // 14: sw4rm.storage.v1.OutRecord.class:type_name -> sw4rm.transport.v1.Class
+	19, // 15: sw4rm.storage.v1.OutRecord.message_type:type_name -> sw4rm.common.MessageType
+	17, // 16: sw4rm.storage.v1.OutRecord.created_at:type_name -> google.protobuf.Timestamp
+	17, // 17: sw4rm.storage.v1.OutRecord.deadline:type_name -> google.protobuf.Timestamp
 	3,  // 18: sw4rm.storage.v1.OutRecord.retry:type_name -> sw4rm.storage.v1.RetryPolicy
 	4,  // 19: sw4rm.storage.v1.OutRecord.attempts:type_name -> sw4rm.storage.v1.Attempt
-	14, // 20: sw4rm.storage.v1.OutRecord.next_attempt_at:type_name -> google.protobuf.Timestamp
+	17, // 20: sw4rm.storage.v1.OutRecord.next_attempt_at:type_name -> google.protobuf.Timestamp
 	1,  // 21: sw4rm.storage.v1.OutRecord.outcome:type_name -> sw4rm.storage.v1.Outcome
 	5,  // 22: sw4rm.storage.v1.OutRecord.late:type_name -> sw4rm.storage.v1.Late
-	12, // 23: sw4rm.storage.v1.Owed.stage:type_name -> sw4rm.common.AckStage
-	13, // 24: sw4rm.storage.v1.Owed.code:type_name -> sw4rm.common.ErrorCode
-	8,  // 25: sw4rm.storage.v1.InRecord.aliases:type_name -> sw4rm.storage.v1.Alias
-	15, // 26: sw4rm.storage.v1.InRecord.class:type_name -> sw4rm.transport.v1.Class
-	16, // 27: sw4rm.storage.v1.InRecord.message_type:type_name -> sw4rm.common.MessageType
-	12, // 28: sw4rm.storage.v1.InRecord.stage:type_name -> sw4rm.common.AckStage
-	14, // 29: sw4rm.storage.v1.InRecord.next_run_at:type_name -> google.protobuf.Timestamp
-	14, // 30: sw4rm.storage.v1.InRecord.received_at:type_name -> google.protobuf.Timestamp
-	1,  // 31: sw4rm.storage.v1.InRecord.outcome:type_name -> sw4rm.storage.v1.Outcome
-	7,  // 32: sw4rm.storage.v1.InRecord.owed:type_name -> sw4rm.storage.v1.Owed
-	10, // 33: sw4rm.storage.v1.Totals.kept:type_name -> sw4rm.storage.v1.Total
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	6,  // 23: sw4rm.storage.v1.OutRecord.stream:type_name -> sw4rm.storage.v1.OutStream
+	2,  // 24: sw4rm.storage.v1.Frame.body:type_name -> sw4rm.storage.v1.Body
+	15, // 25: sw4rm.storage.v1.Owed.stage:type_name -> sw4rm.common.AckStage
+	16, // 26: sw4rm.storage.v1.Owed.code:type_name -> sw4rm.common.ErrorCode
+	11, // 27: sw4rm.storage.v1.InRecord.aliases:type_name -> sw4rm.storage.v1.Alias
+	18, // 28: sw4rm.storage.v1.InRecord.class:type_name -> sw4rm.transport.v1.Class
+	19, // 29: sw4rm.storage.v1.InRecord.message_type:type_name -> sw4rm.common.MessageType
+	15, // 30: sw4rm.storage.v1.InRecord.stage:type_name -> sw4rm.common.AckStage
+	17, // 31: sw4rm.storage.v1.InRecord.next_run_at:type_name -> google.protobuf.Timestamp
+	17, // 32: sw4rm.storage.v1.InRecord.received_at:type_name -> google.protobuf.Timestamp
+	1,  // 33: sw4rm.storage.v1.InRecord.outcome:type_name -> sw4rm.storage.v1.Outcome
+	10, // 34: sw4rm.storage.v1.InRecord.owed:type_name -> sw4rm.storage.v1.Owed
+	9,  // 35: sw4rm.storage.v1.InRecord.stream:type_name -> sw4rm.storage.v1.InStream
+	13, // 36: sw4rm.storage.v1.Totals.kept:type_name -> sw4rm.storage.v1.Total
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_sw4rm_storage_v1_activity_proto_init() }
@@ -1522,7 +1851,7 @@ func file_sw4rm_storage_v1_activity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_storage_v1_activity_proto_rawDesc), len(file_sw4rm_storage_v1_activity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

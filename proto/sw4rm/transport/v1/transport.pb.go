@@ -1601,6 +1601,113 @@ func (x *Pong) GetN() uint64 {
 	return 0
 }
 
+// StreamWindow is what the reader of a stream tells the agent that sends its frames. It is the payload of an envelope of
+// its own, so that it passes any router, and may be lost: the sender of the frames reminds a reader that has fallen silent.
+type StreamWindow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token of the request, and the address that it was sent to.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	To    string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The sequence of frames that it speaks of.
+	Attempt uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Run     uint64 `protobuf:"varint,4,opt,name=run,proto3" json:"run,omitempty"`
+	// Frames that are stored without a gap, and that are read.
+	Stored uint64 `protobuf:"varint,5,opt,name=stored,proto3" json:"stored,omitempty"`
+	Read   uint64 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	// What follows the stored frames has not come, and is to be sent again.
+	Missing bool `protobuf:"varint,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	// The operation has ended: no frames are taken any more.
+	Closed        bool `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamWindow) Reset() {
+	*x = StreamWindow{}
+	mi := &file_sw4rm_transport_v1_transport_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamWindow) ProtoMessage() {}
+
+func (x *StreamWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_transport_v1_transport_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamWindow.ProtoReflect.Descriptor instead.
+func (*StreamWindow) Descriptor() ([]byte, []int) {
+	return file_sw4rm_transport_v1_transport_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StreamWindow) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *StreamWindow) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *StreamWindow) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StreamWindow) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *StreamWindow) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *StreamWindow) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *StreamWindow) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *StreamWindow) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
 var File_sw4rm_transport_v1_transport_proto protoreflect.FileDescriptor
 
 const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
@@ -1714,7 +1821,16 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\x04Ping\x12\f\n" +
 	"\x01n\x18\x01 \x01(\x04R\x01n\"\x14\n" +
 	"\x04Pong\x12\f\n" +
-	"\x01n\x18\x01 \x01(\x04R\x01n*R\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\"\xbe\x01\n" +
+	"\fStreamWindow\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x10\n" +
+	"\x03run\x18\x04 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x05 \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04read\x18\x06 \x01(\x04R\x04read\x12\x18\n" +
+	"\amissing\x18\a \x01(\bR\amissing\x12\x16\n" +
+	"\x06closed\x18\b \x01(\bR\x06closed*R\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1737,7 +1853,7 @@ func file_sw4rm_transport_v1_transport_proto_rawDescGZIP() []byte {
 }
 
 var file_sw4rm_transport_v1_transport_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sw4rm_transport_v1_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_sw4rm_transport_v1_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_sw4rm_transport_v1_transport_proto_goTypes = []any{
 	(Class)(0),                // 0: sw4rm.transport.v1.Class
 	(Answer_State)(0),         // 1: sw4rm.transport.v1.Answer.State
@@ -1762,9 +1878,10 @@ var file_sw4rm_transport_v1_transport_proto_goTypes = []any{
 	(*Goodbye)(nil),           // 20: sw4rm.transport.v1.Goodbye
 	(*Ping)(nil),              // 21: sw4rm.transport.v1.Ping
 	(*Pong)(nil),              // 22: sw4rm.transport.v1.Pong
-	(*common.Envelope)(nil),   // 23: sw4rm.common.Envelope
-	(common.AckStage)(0),      // 24: sw4rm.common.AckStage
-	(common.ErrorCode)(0),     // 25: sw4rm.common.ErrorCode
+	(*StreamWindow)(nil),      // 23: sw4rm.transport.v1.StreamWindow
+	(*common.Envelope)(nil),   // 24: sw4rm.common.Envelope
+	(common.AckStage)(0),      // 25: sw4rm.common.AckStage
+	(common.ErrorCode)(0),     // 26: sw4rm.common.ErrorCode
 }
 var file_sw4rm_transport_v1_transport_proto_depIdxs = []int32{
 	7,  // 0: sw4rm.transport.v1.ConnectRequest.frames:type_name -> sw4rm.transport.v1.AgentFrame
@@ -1785,13 +1902,13 @@ var file_sw4rm_transport_v1_transport_proto_depIdxs = []int32{
 	22, // 15: sw4rm.transport.v1.RouterFrame.pong:type_name -> sw4rm.transport.v1.Pong
 	18, // 16: sw4rm.transport.v1.Hello.credit:type_name -> sw4rm.transport.v1.Credit
 	0,  // 17: sw4rm.transport.v1.Submit.class:type_name -> sw4rm.transport.v1.Class
-	23, // 18: sw4rm.transport.v1.Submit.envelope:type_name -> sw4rm.common.Envelope
+	24, // 18: sw4rm.transport.v1.Submit.envelope:type_name -> sw4rm.common.Envelope
 	1,  // 19: sw4rm.transport.v1.Answer.state:type_name -> sw4rm.transport.v1.Answer.State
-	24, // 20: sw4rm.transport.v1.Answer.stage:type_name -> sw4rm.common.AckStage
-	25, // 21: sw4rm.transport.v1.Answer.code:type_name -> sw4rm.common.ErrorCode
+	25, // 20: sw4rm.transport.v1.Answer.stage:type_name -> sw4rm.common.AckStage
+	26, // 21: sw4rm.transport.v1.Answer.code:type_name -> sw4rm.common.ErrorCode
 	2,  // 22: sw4rm.transport.v1.WithdrawAnswer.state:type_name -> sw4rm.transport.v1.WithdrawAnswer.State
 	0,  // 23: sw4rm.transport.v1.Delivery.class:type_name -> sw4rm.transport.v1.Class
-	23, // 24: sw4rm.transport.v1.Delivery.envelope:type_name -> sw4rm.common.Envelope
+	24, // 24: sw4rm.transport.v1.Delivery.envelope:type_name -> sw4rm.common.Envelope
 	3,  // 25: sw4rm.transport.v1.DeliveryAck.outcome:type_name -> sw4rm.transport.v1.DeliveryAck.Outcome
 	0,  // 26: sw4rm.transport.v1.Credit.class:type_name -> sw4rm.transport.v1.Class
 	4,  // 27: sw4rm.transport.v1.Goodbye.reason:type_name -> sw4rm.transport.v1.Goodbye.Reason
@@ -1833,7 +1950,7 @@ func file_sw4rm_transport_v1_transport_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_transport_v1_transport_proto_rawDesc), len(file_sw4rm_transport_v1_transport_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
