@@ -31,6 +31,9 @@ func setups() map[string]setup {
 	return map[string]setup{
 		"beside_grpc": {grpc: true},
 		"all":         {parameter: "services=all"},
+		"suffix":      {parameter: "package_suffix=sw4rm"},
+		"only_send":   {parameter: "only=send"},
+		"only_handle": {parameter: "only=handle"},
 	}
 }
 
@@ -119,6 +122,7 @@ func rewrite(t *testing.T, name string, s setup, req *pluginpb.CodeGeneratorRequ
 	for _, files := range all {
 		for file, content := range files {
 			require.True(t, filepath.IsLocal(file))
+			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 			require.NoError(t, os.WriteFile(file, bytes.ReplaceAll([]byte(content), []byte("\r\n"), []byte("\n")), 0o644))
 		}
 	}

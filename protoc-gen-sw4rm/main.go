@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin"
@@ -24,10 +25,7 @@ In buf.gen.yaml:
       opt: paths=source_relative
 
 Parameters (opt):
-  services=annotated  services that have our option, or an RPC that does (the default)
-  services=all        every service
-  paths, module, M, annotate_code, default_api_level, apilevelM  as for protoc-gen-go
-
+%s
 Commands:
   protoc-gen-sw4rm proto DIR  write sw4rm/options/v1/options.proto below DIR
   protoc-gen-sw4rm --version
@@ -35,6 +33,19 @@ Commands:
 
 In a package with a component sw4rm, write options with a leading dot: option (.sw4rm.options.v1.agent).
 `
+
+// parameters lists the plugin's parameters for people.
+func parameters() string {
+	var b strings.Builder
+	for _, p := range plugin.Parameters() {
+		_, _ = fmt.Fprintf(&b, "  %s=%s", p.Name, strings.ReplaceAll(p.Values, ", ", "|"))
+		if p.Default != "" {
+			_, _ = fmt.Fprintf(&b, " (default %s)", p.Default)
+		}
+		_, _ = fmt.Fprintf(&b, "\n      %s\n", p.Meaning)
+	}
+	return b.String()
+}
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -45,7 +56,7 @@ func run(args []string, in *os.File, out, log io.Writer) int {
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "-version"):
 		return status(log, printed(fmt.Fprintln(out, "protoc-gen-sw4rm", version())))
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):
-		return status(log, printed(io.WriteString(out, usage)))
+		return status(log, printed(fmt.Fprintf(out, usage, parameters())))
 	case len(args) == 2 && args[0] == "proto":
 		return status(log, writeOptions(args[1], out))
 	case len(args) > 0 && args[0] == "proto":

@@ -27,7 +27,7 @@ func TestCommandLine(t *testing.T) {
 		out, log string
 	}{
 		"version":   {args: []string{"--version"}, in: terminal, out: "protoc-gen-sw4rm "},
-		"help":      {args: []string{"--help"}, in: terminal, out: "services=all"},
+		"help":      {args: []string{"--help"}, in: terminal, out: "services=annotated|all (default annotated)"},
 		"unknown":   {args: []string{"--verbose"}, in: terminal, status: 2, log: `unknown arguments ["--verbose"]. Fix: see protoc-gen-sw4rm --help`},
 		"terminal":  {in: terminal, status: 2, log: "there is no request on standard input"},
 		"garbage":   {in: file, status: 1, log: "decode CodeGeneratorRequest"},

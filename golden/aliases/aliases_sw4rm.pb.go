@@ -5,6 +5,8 @@ package aliases
 
 import (
 	"context"
+	"time"
+
 	address2 "github.com/sw4rm/sw4rm-go/golden/aliases/address"
 	c2 "github.com/sw4rm/sw4rm-go/golden/aliases/c"
 	context2 "github.com/sw4rm/sw4rm-go/golden/aliases/context"
@@ -29,7 +31,6 @@ import (
 	upper "github.com/sw4rm/sw4rm-go/golden/aliases/upper"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
-	"time"
 )
 
 // A build error here means that the linked sw4rm runtime is older than this code.

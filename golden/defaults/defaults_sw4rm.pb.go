@@ -5,9 +5,10 @@ package defaults
 
 import (
 	"context"
+	"time"
+
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
-	"time"
 )
 
 // A build error here means that the linked sw4rm runtime is older than this code.

@@ -5,6 +5,7 @@ package filenames
 
 import (
 	"context"
+
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )

@@ -5,9 +5,10 @@ package large
 
 import (
 	"context"
+	"time"
+
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
-	"time"
 )
 
 // A build error here means that the linked sw4rm runtime is older than this code.
@@ -28,10 +29,7 @@ var Service0Exchanges = struct {
 	Rpc10 *exchange.Call[*L0_L1_L2_L3_L4, *L0]
 	Rpc11 *exchange.Call[*L0_L1_L2_L3_L4_L5, *L0]
 }{
-	Rpc0: exchange.NewOneWay[L0](
-		"golden.large.Service0/Rpc0",
-		exchange.Notification,
-	),
+	Rpc0: exchange.NewOneWay[L0]("golden.large.Service0/Rpc0", exchange.Notification),
 	Rpc1: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service0/Rpc1",
 		exchange.TTL(2*time.Second),
@@ -48,10 +46,7 @@ var Service0Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc3: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service0/Rpc3",
-		exchange.Notification,
-	),
+	Rpc3: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service0/Rpc3", exchange.Notification),
 	Rpc4: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service0/Rpc4",
 		exchange.TTL(5*time.Second),
@@ -68,10 +63,7 @@ var Service0Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc6: exchange.NewOneWay[L0](
-		"golden.large.Service0/Rpc6",
-		exchange.Notification,
-	),
+	Rpc6: exchange.NewOneWay[L0]("golden.large.Service0/Rpc6", exchange.Notification),
 	Rpc7: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service0/Rpc7",
 		exchange.TTL(8*time.Second),
@@ -88,10 +80,7 @@ var Service0Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc9: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service0/Rpc9",
-		exchange.Notification,
-	),
+	Rpc9: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service0/Rpc9", exchange.Notification),
 	Rpc10: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service0/Rpc10",
 		exchange.TTL(11*time.Second),
@@ -366,10 +355,7 @@ var Service1Exchanges = struct {
 	Rpc10 *exchange.Call[*L0_L1_L2_L3_L4, *L0]
 	Rpc11 *exchange.Call[*L0_L1_L2_L3_L4_L5, *L0]
 }{
-	Rpc0: exchange.NewOneWay[L0](
-		"golden.large.Service1/Rpc0",
-		exchange.Notification,
-	),
+	Rpc0: exchange.NewOneWay[L0]("golden.large.Service1/Rpc0", exchange.Notification),
 	Rpc1: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service1/Rpc1",
 		exchange.TTL(2*time.Second),
@@ -386,10 +372,7 @@ var Service1Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc3: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service1/Rpc3",
-		exchange.Notification,
-	),
+	Rpc3: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service1/Rpc3", exchange.Notification),
 	Rpc4: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service1/Rpc4",
 		exchange.TTL(5*time.Second),
@@ -406,10 +389,7 @@ var Service1Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc6: exchange.NewOneWay[L0](
-		"golden.large.Service1/Rpc6",
-		exchange.Notification,
-	),
+	Rpc6: exchange.NewOneWay[L0]("golden.large.Service1/Rpc6", exchange.Notification),
 	Rpc7: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service1/Rpc7",
 		exchange.TTL(8*time.Second),
@@ -426,10 +406,7 @@ var Service1Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc9: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service1/Rpc9",
-		exchange.Notification,
-	),
+	Rpc9: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service1/Rpc9", exchange.Notification),
 	Rpc10: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service1/Rpc10",
 		exchange.TTL(11*time.Second),
@@ -704,10 +681,7 @@ var Service2Exchanges = struct {
 	Rpc10 *exchange.Call[*L0_L1_L2_L3_L4, *L0]
 	Rpc11 *exchange.Call[*L0_L1_L2_L3_L4_L5, *L0]
 }{
-	Rpc0: exchange.NewOneWay[L0](
-		"golden.large.Service2/Rpc0",
-		exchange.Notification,
-	),
+	Rpc0: exchange.NewOneWay[L0]("golden.large.Service2/Rpc0", exchange.Notification),
 	Rpc1: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service2/Rpc1",
 		exchange.TTL(2*time.Second),
@@ -724,10 +698,7 @@ var Service2Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc3: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service2/Rpc3",
-		exchange.Notification,
-	),
+	Rpc3: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service2/Rpc3", exchange.Notification),
 	Rpc4: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service2/Rpc4",
 		exchange.TTL(5*time.Second),
@@ -744,10 +715,7 @@ var Service2Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc6: exchange.NewOneWay[L0](
-		"golden.large.Service2/Rpc6",
-		exchange.Notification,
-	),
+	Rpc6: exchange.NewOneWay[L0]("golden.large.Service2/Rpc6", exchange.Notification),
 	Rpc7: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service2/Rpc7",
 		exchange.TTL(8*time.Second),
@@ -764,10 +732,7 @@ var Service2Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc9: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service2/Rpc9",
-		exchange.Notification,
-	),
+	Rpc9: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service2/Rpc9", exchange.Notification),
 	Rpc10: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service2/Rpc10",
 		exchange.TTL(11*time.Second),
@@ -1042,10 +1007,7 @@ var Service3Exchanges = struct {
 	Rpc10 *exchange.Call[*L0_L1_L2_L3_L4, *L0]
 	Rpc11 *exchange.Call[*L0_L1_L2_L3_L4_L5, *L0]
 }{
-	Rpc0: exchange.NewOneWay[L0](
-		"golden.large.Service3/Rpc0",
-		exchange.Notification,
-	),
+	Rpc0: exchange.NewOneWay[L0]("golden.large.Service3/Rpc0", exchange.Notification),
 	Rpc1: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service3/Rpc1",
 		exchange.TTL(2*time.Second),
@@ -1062,10 +1024,7 @@ var Service3Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc3: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service3/Rpc3",
-		exchange.Notification,
-	),
+	Rpc3: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service3/Rpc3", exchange.Notification),
 	Rpc4: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service3/Rpc4",
 		exchange.TTL(5*time.Second),
@@ -1082,10 +1041,7 @@ var Service3Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc6: exchange.NewOneWay[L0](
-		"golden.large.Service3/Rpc6",
-		exchange.Notification,
-	),
+	Rpc6: exchange.NewOneWay[L0]("golden.large.Service3/Rpc6", exchange.Notification),
 	Rpc7: exchange.NewCall[L0_L1, L0](
 		"golden.large.Service3/Rpc7",
 		exchange.TTL(8*time.Second),
@@ -1102,10 +1058,7 @@ var Service3Exchanges = struct {
 			k.String(1, req.GetNext().GetNext().GetNext().GetName())
 		}),
 	),
-	Rpc9: exchange.NewOneWay[L0_L1_L2_L3](
-		"golden.large.Service3/Rpc9",
-		exchange.Notification,
-	),
+	Rpc9: exchange.NewOneWay[L0_L1_L2_L3]("golden.large.Service3/Rpc9", exchange.Notification),
 	Rpc10: exchange.NewCall[L0_L1_L2_L3_L4, L0](
 		"golden.large.Service3/Rpc10",
 		exchange.TTL(11*time.Second),

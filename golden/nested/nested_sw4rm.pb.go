@@ -5,6 +5,7 @@ package nested
 
 import (
 	"context"
+
 	"github.com/sw4rm/sw4rm-go/golden/nested/leaf"
 	otherpb "github.com/sw4rm/sw4rm-go/golden/nested/other"
 	"github.com/sw4rm/sw4rm-go/runtime/address"

@@ -5,10 +5,11 @@ package shapes
 
 import (
 	"context"
+	"time"
+
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 	"google.golang.org/protobuf/types/known/emptypb"
-	"time"
 )
 
 // A build error here means that the linked sw4rm runtime is older than this code.
@@ -29,11 +30,8 @@ var ReviewerExchanges = struct {
 			k.Bytes(2, req.GetSha256())
 		}),
 	),
-	PullRequestOpened: exchange.NewOneWay[PullRequestOpenedRequest](
-		"golden.shapes.Reviewer/PullRequestOpened",
-		exchange.Notification,
-	),
-	Ping: exchange.NewOneWay[emptypb.Empty]("golden.shapes.Reviewer/Ping"),
+	PullRequestOpened: exchange.NewOneWay[PullRequestOpenedRequest]("golden.shapes.Reviewer/PullRequestOpened", exchange.Notification),
+	Ping:              exchange.NewOneWay[emptypb.Empty]("golden.shapes.Reviewer/Ping"),
 }
 
 // ReviewerCaller sends Reviewer's exchanges to one address and blocks until their outcome.

@@ -56,19 +56,25 @@ func respond(request []byte, log io.Writer) (resp *pluginpb.CodeGeneratorRespons
 }
 
 func generate(in *schema.Input, log io.Writer) (*pluginpb.CodeGeneratorResponse, error) {
-	var p parameters
-	gen, err := protogen.Options{ParamFunc: p.set}.New(in.Request)
+	opts, err := parse(in.Request.GetParameter())
 	if err != nil {
 		return nil, err
 	}
-	model, findings := schema.Check(in, gen, schema.Options{AllServices: p.services == "all"})
+	gen, err := protogen.Options{}.New(in.Request)
+	if err != nil {
+		return nil, err
+	}
+	model, findings := schema.Check(in, gen, opts)
 	if len(findings) > 0 {
 		return nil, findings
+	}
+	for _, w := range model.Warnings {
+		_, _ = fmt.Fprintf(log, "protoc-gen-sw4rm: warning: %v\n", w)
 	}
 	gen.SupportedFeatures = features
 	gen.SupportedEditionsMinimum, gen.SupportedEditionsMaximum = minimumEdition, maximumEdition
 	for _, f := range model.Files {
-		if err := write(gen, f, log); err != nil {
+		if err := write(gen, f); err != nil {
 			return nil, err
 		}
 	}
@@ -83,7 +89,7 @@ func generate(in *schema.Input, log io.Writer) (*pluginpb.CodeGeneratorResponse,
 }
 
 // write adds the code for f to the response.
-func write(gen *protogen.Plugin, f *schema.File, log io.Writer) (err error) {
+func write(gen *protogen.Plugin, f *schema.File) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: internal error: %v. Fix: report it with the schema", f.Proto.Desc.Path(), p)
@@ -93,7 +99,7 @@ func write(gen *protogen.Plugin, f *schema.File, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	g := gen.NewGeneratedFile(outputName(f.Proto.GeneratedFilenamePrefix, log), f.Proto.GoImportPath)
+	g := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
 	annotate(g, f)
 	_, err = g.Write(content)
 	return err
@@ -108,8 +114,15 @@ func annotate(g *protogen.GeneratedFile, f *schema.File) {
 		}
 		for _, e := range s.Exchanges {
 			for _, name := range []string{s.Go.Caller, s.Go.Sender, s.Go.Handler, s.Go.Unimplemented} {
-				g.AnnotateSymbol(name+"."+e.Proto.GoName, protogen.Annotation{Location: e.Proto.Location})
+				if name != "" {
+					g.AnnotateSymbol(name+"."+e.Proto.GoName, protogen.Annotation{Location: e.Proto.Location})
+				}
 			}
+		}
+	}
+	for _, p := range f.Payloads {
+		for _, name := range p.Go.All() {
+			g.AnnotateSymbol(name, protogen.Annotation{Location: p.Proto.Location})
 		}
 	}
 }
@@ -128,20 +141,4 @@ func failure(err error) *pluginpb.CodeGeneratorResponse {
 		MinimumEdition:    proto.Int32(int32(minimumEdition)),
 		MaximumEdition:    proto.Int32(int32(maximumEdition)),
 	}
-}
-
-// parameters are those of this plugin; protogen takes its own.
-type parameters struct{ services string }
-
-func (p *parameters) set(name, value string) error {
-	switch {
-	case name != "services":
-		return fmt.Errorf("unknown parameter %q. Fix: use services, paths, module, M, annotate_code, default_api_level or apilevelM", name)
-	case p.services != "":
-		return fmt.Errorf("parameter services is there twice. Fix: leave one of them out")
-	case value != "all" && value != "annotated":
-		return fmt.Errorf("parameter services is %q. Fix: use services=annotated (the default) or services=all", value)
-	}
-	p.services = value
-	return nil
 }

@@ -56,7 +56,7 @@ func golden(t testing.TB, parameter, prefix string) *pluginpb.CodeGeneratorReque
 	require.NoError(t, filepath.WalkDir("../../golden", func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel("../../golden", path)
 		rel = filepath.ToSlash(rel)
-		if err == nil && strings.HasSuffix(rel, ".proto") && strings.HasPrefix(rel, prefix) && !strings.HasPrefix(rel, "errors_") {
+		if err == nil && strings.HasSuffix(rel, ".proto") && strings.HasPrefix(rel, prefix) && !strings.HasPrefix(rel, "errors_") && !strings.HasPrefix(rel, "suffix/") {
 			files = append(files, rel)
 		}
 		return err
@@ -173,10 +173,16 @@ func TestParameters(t *testing.T) {
 		require.Equal(t, want, resp.GetFile()[0].GetName())
 	}
 	for parameter, want := range map[string]string{
-		"service=all":                    `unknown parameter "service". Fix: use services, paths, module, M, annotate_code, default_api_level or apilevelM`,
+		"service=all":                    `unknown parameter "service". Fix: use services, only, package_suffix, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE`,
 		"services":                       `parameter services is "". Fix: use services=annotated (the default) or services=all`,
 		"services=some":                  `parameter services is "some". Fix: use services=annotated (the default) or services=all`,
 		"services=all,services=all":      `parameter services is there twice. Fix: leave one of them out`,
+		"only=both":                      `parameter only is "both". Fix: use only=send or only=handle`,
+		"package_suffix":                 `parameter package_suffix is "". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
+		"package_suffix=-x":              `parameter package_suffix is "-x". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
+		"simple,services=x,paths=import,paths=import": `unknown parameter "simple". Fix: use services, only, package_suffix, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE
+parameter services is "x". Fix: use services=annotated (the default) or services=all
+parameter paths is there twice. Fix: leave one of them out`,
 		"paths=absolute":                 `unknown path type "absolute": want "import" or "source_relative"`,
 		"module=example.com/other":       `example.com/acme/v1/acme_sw4rm.pb.go: generated file does not match prefix "example.com/other"`,
 		"module=a,paths=source_relative": `cannot use module= with paths=source_relative`,
@@ -335,8 +341,8 @@ func TestOutputStaysInItsFolder(t *testing.T) {
 func TestNamesThatTheGoCommandReads(t *testing.T) {
 	t.Parallel()
 	for file, c := range map[string]struct{ name, log string }{
-		"job_arm.proto":      {"job_arm_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_arm.pb.go is compiled for arm only, because of its name. Fix: rename the schema\n"},
-		"job_linux.v1.proto": {"job_linux_v1_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_linux.v1.pb.go is compiled for linux only, because of its name. Fix: rename the schema\n"},
+		"job_arm.proto":      {"job_arm_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_arm.proto: job_arm.pb.go is compiled for arm only, because of its name. Fix: rename the schema\n"},
+		"job_linux.v1.proto": {"job_linux_v1_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_linux.v1.proto: job_linux.v1.pb.go is compiled for linux only, because of its name. Fix: rename the schema\n"},
 		"linux.proto":        {"linux_sw4rm.pb.go", ""},
 		"job.v1_linux.proto": {"job.v1_linux_sw4rm.pb.go", ""},
 		"job_test.proto":     {"job_test_sw4rm.pb.go", ""},

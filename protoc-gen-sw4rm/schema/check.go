@@ -3,7 +3,6 @@ package schema
 import (
 	"fmt"
 	"go/token"
-	slashpath "path"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +26,6 @@ type Options struct {
 
 // Check reads the files to generate. gen was made from in.Request. Either the model or the findings are empty.
 func Check(in *Input, gen *protogen.Plugin, opts Options) (*Model, Findings) {
-	c := &checker{in: in, opts: opts}
 	model := new(Model)
 	files := slices.Clone(gen.Files)
 	slices.SortFunc(files, func(a, b *protogen.File) int { return strings.Compare(a.Desc.Path(), b.Desc.Path()) })
@@ -35,19 +33,22 @@ func Check(in *Input, gen *protogen.Plugin, opts Options) (*Model, Findings) {
 	for _, f := range files {
 		packages[f.GoImportPath] = f.GoPackageName
 	}
+	c := &checker{in: in, opts: opts, packages: packages}
 	for _, f := range files {
 		if !f.Generate {
 			continue
 		}
 		if file := c.file(f); len(file.Services)+len(file.Payloads) > 0 {
-			file.PackageNames = packages
+			file.Package = c.packageOf(f)
 			model.Files = append(model.Files, file)
 		}
 	}
 	c.goNames(files, model)
+	c.fileNames(model)
 	if len(c.findings) > 0 {
 		return nil, c.findings.sorted()
 	}
+	model.Warnings = c.warnings.sorted()
 	return model, nil
 }
 
@@ -55,11 +56,17 @@ func Check(in *Input, gen *protogen.Plugin, opts Options) (*Model, Findings) {
 type checker struct {
 	in       *Input
 	opts     Options
-	findings Findings
+	packages map[protogen.GoImportPath]protogen.GoPackageName
+
+	findings, warnings Findings
 }
 
 func (c *checker) report(pos Position, fix, format string, args ...any) {
 	c.findings = append(c.findings, Finding{Position: pos, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (c *checker) warn(pos Position, fix, format string, args ...any) {
+	c.warnings = append(c.warnings, Finding{Position: pos, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -73,7 +80,7 @@ func (c *checker) file(f *protogen.File) *File {
 		r := layerReader{c: c, s: s, at: path{8, optionNumber, 1}, least: 1, element: f.Desc.Path(), from: "the default of the file"}
 		defaults = r.read(o.GetDefaults())
 	}
-	file := &File{Proto: f, Package: packageOf(f, c.opts.PackageSuffix)}
+	file := &File{Proto: f, PackageNames: c.packages}
 	for i, m := range f.Messages {
 		c.message(s, file, m, path{4, int32(i)}, defaults)
 	}
@@ -90,19 +97,6 @@ func (c *checker) file(f *protogen.File) *File {
 			"Go package name %q of %s is not an identifier", f.GoPackageName, f.Desc.Path())
 	}
 	return file
-}
-
-// packageOf returns where the code for f belongs.
-func packageOf(f *protogen.File, suffix string) Package {
-	p := Package{Path: f.GoImportPath, Name: f.GoPackageName, FilePrefix: f.GeneratedFilenamePrefix}
-	if suffix == "" {
-		return p
-	}
-	p.Name += protogen.GoPackageName(suffix)
-	p.Path = protogen.GoImportPath(string(p.Path) + "/" + string(p.Name))
-	dir, base := slashpath.Split(p.FilePrefix)
-	p.FilePrefix = dir + string(p.Name) + "/" + base
-	return p
 }
 
 // message looks for our options in a message and its fields, and adds messages that are sent by themselves to file.

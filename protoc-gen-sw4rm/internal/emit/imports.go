@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"bytes"
 	"fmt"
 	"go/token"
 	"go/types"
@@ -17,30 +18,30 @@ import (
 // The packages that generated code imports besides those of its messages.
 const (
 	contextPath  = "context"
+	iterPath     = "iter"
 	timePath     = "time"
 	exchangePath = "github.com/sw4rm/sw4rm-go/runtime/exchange"
 	addressPath  = "github.com/sw4rm/sw4rm-go/runtime/address"
 )
 
 // locals are the names of parameters, receivers and fields in generated code; no import may have one.
-var locals = [...]string{"c", "ctx", "h", "k", "msg", "opts", "r", "req", "s", "to"}
+var locals = [...]string{"c", "ctx", "fn", "h", "k", "msg", "opts", "out", "r", "req", "s", "to"}
 
 // nameImports gives each package that the file may import a name of its own, the same whatever else is generated.
 func nameImports(out *jen.File, f *schema.File) {
 	taken := make(map[string]bool)
-	for _, p := range []string{contextPath, timePath, exchangePath, addressPath} {
+	for _, p := range []string{contextPath, iterPath, timePath, exchangePath, addressPath} {
 		taken[path.Base(p)] = true
 		out.ImportName(p, path.Base(p))
 	}
-	names := make(map[protogen.GoImportPath]string)
+	names := map[protogen.GoImportPath]bool{f.Proto.GoImportPath: true}
 	for _, s := range f.Services {
 		for _, e := range s.Exchanges {
-			for _, m := range []*protogen.Message{e.Request, e.Reply} {
-				names[m.GoIdent.GoImportPath] = ""
-			}
+			names[e.Request.GoIdent.GoImportPath] = true
+			names[e.Reply.GoIdent.GoImportPath] = true
 		}
 	}
-	delete(names, f.Proto.GoImportPath)
+	delete(names, f.Package.Path)
 	delete(names, exchangePath)
 	delete(names, addressPath)
 	paths := make([]protogen.GoImportPath, 0, len(names))
@@ -70,4 +71,27 @@ func nameImports(out *jen.File, f *schema.File) {
 func reserved(name string) bool {
 	return token.IsKeyword(name) || types.Universe.Lookup(name) != nil || jen.IsReservedWord(name) ||
 		slices.Contains(locals[:], name) || name == "init" || name == "main"
+}
+
+// groupImports moves the standard library's packages to the top of the import block, in a group of their own.
+func groupImports(source []byte) []byte {
+	const open, end = "\nimport (\n", "\n)\n"
+	head, rest, ok := bytes.Cut(source, []byte(open))
+	if !ok {
+		return source
+	}
+	block, body, ok := bytes.Cut(rest, []byte(end))
+	if !ok {
+		return source
+	}
+	var standard, others []byte
+	for line := range bytes.Lines(append(block, '\n')) {
+		_, p, _ := bytes.Cut(line, []byte{'"'})
+		if first, _, _ := bytes.Cut(p, []byte{'/'}); bytes.ContainsRune(first, '.') {
+			others = append(others, line...)
+		} else {
+			standard = append(standard, line...)
+		}
+	}
+	return bytes.Join([][]byte{head, []byte(open), standard, []byte("\n"), others, []byte(end[1:]), body}, nil)
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/schema"
 )
 
-// options returns what the schema says of an exchange.
-func options(e *schema.Exchange) []jen.Code {
-	s := e.Settings
+// options returns what the schema says of an exchange with the given request.
+func options(s schema.Settings, request *protogen.Message, kind schema.Kind) []jen.Code {
 	var opts []jen.Code
 	if name := typeName(s.Type); name != "" {
 		opts = append(opts, runtime(name))
@@ -41,7 +40,13 @@ func options(e *schema.Exchange) []jen.Code {
 	case s.WholePayload:
 		opts = append(opts, runtime("Idempotent").Call())
 	case len(s.Keys) > 0:
-		opts = append(opts, idempotentBy(e))
+		opts = append(opts, idempotentBy(s.Keys, request, parameter(kind)))
+	}
+	if s.Resume == optionspb.ExchangeOptions_CONTINUE {
+		opts = append(opts, runtime("ContinueOnResume"))
+	}
+	if s.ContentType != "" {
+		opts = append(opts, runtime("ContentType").Call(jen.Lit(s.ContentType)))
 	}
 	return opts
 }
@@ -89,6 +94,8 @@ func typeName(t optionspb.ExchangeOptions_Type) string {
 		return "WorktreeControl"
 	case optionspb.ExchangeOptions_NEGOTIATION:
 		return "Negotiation"
+	case optionspb.ExchangeOptions_TOOL_CALL:
+		return "ToolCall"
 	default:
 		return ""
 	}
@@ -137,12 +144,11 @@ func times(n time.Duration, unit string) *jen.Statement {
 }
 
 // idempotentBy returns the option with the function that writes the key.
-func idempotentBy(e *schema.Exchange) *jen.Statement {
-	name := parameter(e)
+func idempotentBy(keys []schema.Key, request *protogen.Message, name string) *jen.Statement {
 	return runtime("IdempotentBy").Call(
-		jen.Func().Params(jen.Id(name).Add(pointer(e.Request)), jen.Id("k").Op("*").Add(runtime("Key"))).
+		jen.Func().Params(jen.Id(name).Add(pointer(request)), jen.Id("k").Op("*").Add(runtime("Key"))).
 			BlockFunc(func(body *jen.Group) {
-				for _, k := range e.Settings.Keys {
+				for _, k := range keys {
 					method, convert := keyMethod(k.Field())
 					value := getters(name, k.Path)
 					if convert != "" {

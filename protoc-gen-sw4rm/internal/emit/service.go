@@ -27,43 +27,82 @@ func pointer(m *protogen.Message) *jen.Statement { return jen.Op("*").Add(messag
 func runtime(name string) *jen.Statement { return jen.Qual(exchangePath, name) }
 
 // parameter is the name of an exchange's message in signatures.
-func parameter(e *schema.Exchange) string {
-	if e.Kind == schema.OneWay {
+func parameter(k schema.Kind) string {
+	if k == schema.OneWay {
 		return "msg"
 	}
 	return "req"
 }
 
+// service writes the exchanges of a service and the sides of them that are asked for.
+func (g generator) service(s *schema.Service) {
+	g.exchanges(s)
+	if s.Go.Caller != "" {
+		g.client(s, clientShape{
+			name: s.Go.Caller, constructor: s.Go.NewCaller, receiver: "c", method: "Call",
+			sentence: fmt.Sprintf("%s sends %s's exchanges to one address and blocks until their outcome.", s.Go.Caller, s.Proto.GoName),
+			comment:  leading(s.Proto.Comments),
+			noun:     "caller",
+			results:  callerResults,
+		})
+	}
+	if s.Go.Sender != "" {
+		g.client(s, clientShape{
+			name: s.Go.Sender, constructor: s.Go.NewSender, receiver: "s", method: "Send",
+			sentence: fmt.Sprintf("%s sends %s's exchanges to one address and returns as soon as they are durable.", s.Go.Sender, s.Proto.GoName),
+			noun:     "sender",
+			results:  senderResults,
+		})
+	}
+	if s.Go.Handler != "" {
+		g.handler(s)
+	}
+}
+
 // field refers to the exchange's descriptor.
-func (g generator) field(e *schema.Exchange) *jen.Statement {
-	return jen.Id(g.s.Go.Exchanges).Dot(e.Proto.GoName)
+func field(s *schema.Service, e *schema.Exchange) *jen.Statement {
+	return jen.Id(s.Go.Exchanges).Dot(e.Proto.GoName)
 }
 
 // exchanges writes the descriptors.
-func (g generator) exchanges() {
-	g.declare(fmt.Sprintf("%s describes %s's exchanges, for use without a caller, sender or handler.", g.s.Go.Exchanges, g.s.Proto.GoName), "")
-	types := make([]jen.Code, len(g.s.Exchanges))
-	values := make([]jen.Code, len(g.s.Exchanges))
-	for i, e := range g.s.Exchanges {
+func (g generator) exchanges(s *schema.Service) {
+	g.declare(fmt.Sprintf("%s describes %s's exchanges, for use without a caller, sender or handler.", s.Go.Exchanges, s.Proto.GoName), "")
+	types := make([]jen.Code, len(s.Exchanges))
+	values := make([]jen.Code, len(s.Exchanges))
+	for i, e := range s.Exchanges {
 		name := jen.Id(e.Proto.GoName)
-		if e.Kind == schema.OneWay {
-			types[i] = name.Clone().Op("*").Add(runtime("OneWay")).Types(pointer(e.Request))
-			values[i] = name.Clone().Op(":").Add(runtime("NewOneWay")).Types(message(e.Request)).Add(arguments(e))
-		} else {
-			types[i] = name.Clone().Op("*").Add(runtime("Call")).Types(pointer(e.Request), pointer(e.Reply))
-			values[i] = name.Clone().Op(":").Add(runtime("NewCall")).Types(message(e.Request), message(e.Reply)).Add(arguments(e))
+		kind := kindName(e.Kind)
+		messages, pointers := []jen.Code{message(e.Request)}, []jen.Code{pointer(e.Request)}
+		if e.Kind != schema.OneWay {
+			messages, pointers = append(messages, message(e.Reply)), append(pointers, pointer(e.Reply))
 		}
+		types[i] = name.Clone().Op("*").Add(runtime(kind)).Types(pointers...)
+		values[i] = name.Clone().Op(":").Add(runtime("New" + kind)).Types(messages...).
+			Add(arguments(e.Name, e.Settings, e.Request, e.Kind))
 	}
-	g.out.Var().Id(g.s.Go.Exchanges).Op("=").Struct(types...).Add(list("{", "}", values))
+	g.out.Var().Id(s.Go.Exchanges).Op("=").Struct(types...).Add(list("{", "}", values))
 }
 
-// arguments returns the name and the options of an exchange, on lines of their own when there are options.
-func arguments(e *schema.Exchange) *jen.Statement {
-	opts := options(e)
-	if len(opts) == 0 {
-		return jen.Call(jen.Lit(e.Name))
+// kindName returns the name of an exchange's type in the runtime.
+func kindName(k schema.Kind) string {
+	switch k {
+	case schema.Stream:
+		return "Stream"
+	case schema.Call:
+		return "Call"
+	default:
+		return "OneWay"
 	}
-	return list("(", ")", append([]jen.Code{jen.Lit(e.Name)}, opts...))
+}
+
+// arguments returns the name of an exchange and its options, on lines of their own when they are many or long.
+func arguments(name string, s schema.Settings, request *protogen.Message, kind schema.Kind) *jen.Statement {
+	opts := options(s, request, kind)
+	items := append([]jen.Code{jen.Lit(name)}, opts...)
+	if len(opts) > 1 || len(s.Keys) > 0 {
+		return list("(", ")", items)
+	}
+	return jen.Call(items...)
 }
 
 // list returns items on lines of their own between brackets.
@@ -74,11 +113,11 @@ func list(open, end string, items []jen.Code) *jen.Statement {
 // clientShape is what differs between callers and senders.
 type clientShape struct {
 	name, constructor, receiver, method, sentence, comment, noun string
-	results                                                      func(*schema.Exchange) *jen.Statement
+	results                                                      func(schema.Kind, *protogen.Message) *jen.Statement
 }
 
 // client writes a caller or a sender.
-func (g generator) client(shape clientShape) {
+func (g generator) client(s *schema.Service, shape clientShape) {
 	g.declare(shape.sentence, shape.comment)
 	g.out.Type().Id(shape.name).Struct(jen.Id("c").Add(runtime("Client")))
 
@@ -88,81 +127,44 @@ func (g generator) client(shape clientShape) {
 		Id(shape.name).
 		Block(jen.Return(jen.Id(shape.name).Values(runtime("NewClient").Call(jen.Id("s"), jen.Id("to")))))
 
-	for _, e := range g.s.Exchanges {
+	for _, e := range s.Exchanges {
 		g.out.Line()
 		g.out.Add(g.methodDoc(e))
 		g.out.Func().Params(jen.Id(shape.receiver).Id(shape.name)).Id(e.Proto.GoName).
 			Params(
 				jen.Id("ctx").Qual(contextPath, "Context"),
-				jen.Id(parameter(e)).Add(pointer(e.Request)),
+				jen.Id(parameter(e.Kind)).Add(pointer(e.Request)),
 				jen.Id("opts").Op("...").Add(runtime("SendOption")),
 			).
-			Add(shape.results(e)).
-			Block(jen.Return(g.field(e).Dot(shape.method).Call(
-				jen.Id("ctx"), jen.Id(shape.receiver).Dot("c"), jen.Id(parameter(e)), jen.Id("opts").Op("..."))))
+			Add(shape.results(e.Kind, e.Reply)).
+			Block(jen.Return(field(s, e).Dot(shape.method).Call(
+				jen.Id("ctx"), jen.Id(shape.receiver).Dot("c"), jen.Id(parameter(e.Kind)), jen.Id("opts").Op("..."))))
 	}
 }
 
-func (g generator) callerResults(e *schema.Exchange) *jen.Statement {
-	if e.Kind == schema.OneWay {
+// methodDoc returns the comment of an exchange's method.
+func (g generator) methodDoc(e *schema.Exchange) *jen.Statement {
+	return doc("", leading(e.Proto.Comments), deprecation(e.Deprecated, g.file))
+}
+
+func callerResults(k schema.Kind, reply *protogen.Message) *jen.Statement {
+	switch k {
+	case schema.Stream:
+		return jen.Qual(iterPath, "Seq2").Types(pointer(reply), jen.Error())
+	case schema.Call:
+		return jen.Params(pointer(reply), jen.Error())
+	default:
 		return jen.Error()
 	}
-	return jen.Params(pointer(e.Reply), jen.Error())
 }
 
-func (g generator) senderResults(e *schema.Exchange) *jen.Statement {
-	if e.Kind == schema.OneWay {
+func senderResults(k schema.Kind, reply *protogen.Message) *jen.Statement {
+	switch k {
+	case schema.Stream:
+		return jen.Params(jen.Op("*").Add(runtime("PendingStream")).Types(pointer(reply)), jen.Error())
+	case schema.Call:
+		return jen.Params(jen.Op("*").Add(runtime("Pending")).Types(pointer(reply)), jen.Error())
+	default:
 		return jen.Params(jen.Op("*").Add(runtime("Delivery")), jen.Error())
-	}
-	return jen.Params(jen.Op("*").Add(runtime("Pending")).Types(pointer(e.Reply)), jen.Error())
-}
-
-// handler writes the handler interface, its registration, and the handler that refuses.
-func (g generator) handler() {
-	s := g.s
-	g.declare(fmt.Sprintf("%s is what an agent that takes part in %s's exchanges implements.", s.Go.Handler, s.Proto.GoName), "")
-	methods := make([]jen.Code, 0, 2*len(s.Exchanges))
-	for _, e := range s.Exchanges {
-		methods = append(methods, g.methodDoc(e), jen.Id(e.Proto.GoName).
-			Params(jen.Id("ctx").Qual(contextPath, "Context"), jen.Id(parameter(e)).Add(pointer(e.Request))).
-			Add(g.callerResults(e)))
-	}
-	g.out.Type().Id(s.Go.Handler).Interface(methods...)
-
-	g.declare(fmt.Sprintf("%s registers h for %s's exchanges; mistakes surface when the agent starts.", s.Go.Handle, s.Proto.GoName), "")
-	g.out.Func().Id(s.Go.Handle).
-		Params(jen.Id("r").Add(runtime("Registrar")), jen.Id("h").Id(s.Go.Handler)).
-		BlockFunc(g.registration)
-
-	g.declare(fmt.Sprintf("%s refuses every exchange with UNSUPPORTED_MESSAGE_TYPE. Embed it to stay\n// source-compatible when the schema grows.", s.Go.Unimplemented), "")
-	g.out.Type().Id(s.Go.Unimplemented).Struct()
-	for _, e := range s.Exchanges {
-		refusal := runtime("Unimplemented").Call(g.field(e).Dot("Name").Call())
-		results := []jen.Code{refusal}
-		if e.Kind != schema.OneWay {
-			results = []jen.Code{jen.Nil(), refusal}
-		}
-		g.out.Line()
-		g.out.Func().Params(jen.Id(s.Go.Unimplemented)).Id(e.Proto.GoName).
-			Params(jen.Qual(contextPath, "Context"), pointer(e.Request)).
-			Add(g.callerResults(e)).
-			Block(jen.Return(results...))
-	}
-}
-
-func (g generator) registration(body *jen.Group) {
-	service := []jen.Code{jen.Id("Name").Op(":").Lit(g.s.Name)}
-	if g.s.Capability != "" {
-		service = append(service, jen.Id("Capability").Op(":").Lit(g.s.Capability))
-	}
-	service = append(service, jen.Id("File").Op(":").Id(g.file.Proto.GoDescriptorIdent.GoName))
-	register := runtime("Register").Call(jen.Id("r"), runtime("Service").Values(service...), jen.Id("h"))
-	if len(g.s.Exchanges) == 0 {
-		body.Add(register)
-		return
-	}
-	body.If(jen.Op("!").Add(register)).Block(jen.Return())
-	for _, e := range g.s.Exchanges {
-		body.Add(g.field(e)).Dot("Handle").Call(jen.Id("r"), jen.Id("h").Dot(e.Proto.GoName))
 	}
 }
