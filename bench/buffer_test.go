@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 
 	raw "github.com/cockroachdb/pebble/v2"
@@ -22,14 +21,10 @@ const recordBytes = 900
 func BenchmarkBufferAppend(b *testing.B) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			buf, theirs := openBuffer(b), openRaw(b)
 			value := make([]byte, recordBytes)
-			compare(b, writers, "append/s",
-				func(ctx context.Context, key []byte) error {
-					_, _, err := buf.RecordOut(ctx, draft(key))
-					return err
-				},
-				func(_ context.Context, key []byte) error {
+			compare(b, writers, "append/s", func(_, _ uint64) (write, write) {
+				buf, theirs := openBuffer(b), openRaw(b)
+				return recordIn(buf), func(_ context.Context, key []byte) error {
 					batch := theirs.NewBatch()
 					if err := batch.Set(key, value, nil); err != nil {
 						return err
@@ -38,27 +33,17 @@ func BenchmarkBufferAppend(b *testing.B) {
 						return err
 					}
 					return batch.Commit(raw.Sync)
-				},
-				func(keys []uint64) { finish(b, buf, keys) })
+				}
+			})
 		})
 	}
 }
 
-// finish ends operations, so that no more are open than a buffer holds by default.
-func finish(b *testing.B, buf *activity.Buffer, keys []uint64) {
-	b.Helper()
-	var group sync.WaitGroup
-	for part := range slices.Chunk(keys, max(1, len(keys)/64)) {
-		group.Go(func() {
-			for _, n := range part {
-				id := string(recordKey(nil, n))
-				if _, err := buf.AckOut(b.Context(), ack.Ack{ForMessageID: id, Stage: ack.Fulfilled}, "peer"); err != nil {
-					b.Error(err)
-				}
-			}
-		})
+func recordIn(buf *activity.Buffer) write {
+	return func(ctx context.Context, key []byte) error {
+		_, _, err := buf.RecordOut(ctx, draft(key))
+		return err
 	}
-	group.Wait()
 }
 
 // BenchmarkBufferAck ends recorded operations as FULFILLED in the activity buffer, beside Pebble alone: a synced batch of
@@ -66,40 +51,40 @@ func finish(b *testing.B, buf *activity.Buffer, keys []uint64) {
 func BenchmarkBufferAck(b *testing.B) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			buf, theirs := openBuffer(b), openRaw(b)
-			var filling samples
-			filling.round(b, 256, b.N, func(ctx context.Context, key []byte) error {
-				_, _, err := buf.RecordOut(ctx, draft(key))
-				return err
-			})
 			value := make([]byte, recordBytes-512)
-			compare(b, writers, "ack/s",
-				func(ctx context.Context, key []byte) error {
-					_, err := buf.AckOut(ctx, ack.Ack{ForMessageID: string(key), Stage: ack.Fulfilled}, "peer")
-					return err
-				},
-				func(_ context.Context, key []byte) error {
-					batch := theirs.NewBatch()
-					if err := batch.Set(key, value, nil); err != nil {
+			compare(b, writers, "ack/s", func(after, last uint64) (write, write) {
+				buf, theirs := openBuffer(b), openRaw(b)
+				var filling samples
+				filling.count.Store(after)
+				filling.round(b, 256, int(last-after), recordIn(buf))
+				return func(ctx context.Context, key []byte) error {
+						_, err := buf.AckOut(ctx, ack.Ack{ForMessageID: string(key), Stage: ack.Fulfilled}, "peer")
 						return err
+					}, func(_ context.Context, key []byte) error {
+						batch := theirs.NewBatch()
+						if err := batch.Set(key, value, nil); err != nil {
+							return err
+						}
+						if err := batch.Delete(slices.Concat([]byte("id/"), key), nil); err != nil {
+							return err
+						}
+						return batch.Commit(raw.Sync)
 					}
-					if err := batch.Delete(slices.Concat([]byte("id/"), key), nil); err != nil {
-						return err
-					}
-					return batch.Commit(raw.Sync)
-				}, nil)
+			})
 		})
 	}
 }
 
 func openBuffer(b *testing.B) *activity.Buffer {
 	b.Helper()
-	buf, err := activity.Open(b.Context(), openStore(b), activity.Config{MaxOut: 1 << 30})
+	buf, err := activity.Open(b.Context(), openStore(b), activity.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return buf
 }
+
+var payload512 = make([]byte, 512)
 
 func draft(key []byte) activity.Draft {
 	name := string(key)
@@ -109,7 +94,7 @@ func draft(key []byte) activity.Draft {
 			To: "agent:reviewer-1", Exchange: "acme.review.v1.Reviewer/Review", CorrelationId: name,
 			Retry: &storagepb.RetryPolicy{MaxAttempts: 5, InitialBackoffNs: 1e9, MaxBackoffNs: 30e9, Multiplier: 2},
 		},
-		Body:      &storagepb.Body{ContentType: "application/protobuf", Payload: make([]byte, 512)},
+		Body:      &storagepb.Body{ContentType: "application/protobuf", Payload: payload512},
 		MessageID: name,
 	}
 }

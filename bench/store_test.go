@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,25 +22,30 @@ import (
 func BenchmarkStoreAppend(b *testing.B) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			ours := openStore(b)
-			theirs := openRaw(b)
 			value := make([]byte, 600)
-			compare(b, writers, "append/s",
-				func(ctx context.Context, key []byte) error {
+			compare(b, writers, "append/s", func(_, _ uint64) (write, write) {
+				ours, theirs := openStore(b), openRaw(b)
+				return func(ctx context.Context, key []byte) error {
 					var batch store.Batch
 					batch.Set(key, value)
 					return store.Write(ctx, ours, &batch)
-				},
-				func(_ context.Context, key []byte) error { return theirs.Set(key, value, raw.Sync) }, nil)
+				}, func(_ context.Context, key []byte) error { return theirs.Set(key, value, raw.Sync) }
+			})
 		})
 	}
 }
 
-// samples are the times of one side's appends.
+// samples are the times of one side's appends, of its rounds, and of the process's processors in them.
 type samples struct {
-	count   atomic.Uint64
-	times   []time.Duration
-	elapsed time.Duration
+	count        atomic.Uint64
+	times        []time.Duration
+	elapsed, cpu time.Duration
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // round lets the writers append n records together.
@@ -50,6 +56,7 @@ func (s *samples) round(b *testing.B, writers, n int, write func(context.Context
 	left.Store(int64(n))
 	times := make([][]time.Duration, writers)
 	var group sync.WaitGroup
+	cpu := cpuTime()
 	began := time.Now()
 	for w := range writers {
 		group.Go(func() {
@@ -67,6 +74,7 @@ func (s *samples) round(b *testing.B, writers, n int, write func(context.Context
 	}
 	group.Wait()
 	s.elapsed += time.Since(began)
+	s.cpu += cpuTime() - cpu
 	s.times = append(s.times, slices.Concat(times...)...)
 }
 
@@ -81,6 +89,7 @@ func (s *samples) report(b *testing.B, prefix, unit string) {
 	b.ReportMetric(micros(0.5), prefix+"p50-us")
 	b.ReportMetric(micros(0.99), prefix+"p99-us")
 	b.ReportMetric(float64(len(s.times))/s.elapsed.Seconds(), prefix+unit)
+	b.ReportMetric(float64(s.cpu.Microseconds())/float64(len(s.times)), prefix+"cpu-us")
 }
 
 // workingDir makes a directory on the disk that holds this module: the system's temporary one may be in memory.

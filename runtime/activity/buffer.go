@@ -31,6 +31,8 @@ type Buffer struct {
 	// low is where each class of finished records begins, as far as is known.
 	low     [classes]uint64
 	scratch tx
+	// drafts keeps the memory of operations that were recorded.
+	drafts sync.Pool
 }
 
 // tx is one change: a batch for the store, and what becomes of meta when the store has taken it.
@@ -84,8 +86,10 @@ func (t *tx) set(key []byte, m proto.Message) (size int, err error) {
 	return len(value), nil
 }
 
-func encode(m proto.Message) ([]byte, error) {
-	value, err := proto.Marshal(m)
+func encode(m proto.Message) ([]byte, error) { return appendEncoded(nil, m) }
+
+func appendEncoded(to []byte, m proto.Message) ([]byte, error) {
+	value, err := proto.MarshalOptions{}.MarshalAppend(to, m)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", proto.MessageName(m), err)
 	}

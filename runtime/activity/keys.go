@@ -35,8 +35,11 @@ const (
 )
 
 func numberKey(prefix string, n uint64) []byte {
-	b := make([]byte, 0, len(prefix)+8)
-	return binary.BigEndian.AppendUint64(append(b, prefix...), n)
+	return appendNumberKey(make([]byte, 0, len(prefix)+8), prefix, n)
+}
+
+func appendNumberKey(to []byte, prefix string, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(to, prefix...), n)
 }
 
 func textKey(prefix string, parts ...string) []byte {

@@ -19,6 +19,7 @@ func Open(ctx context.Context, s store.Store, cfg Config) (*Buffer, error) {
 		return nil, errors.New("open activity buffer: the store is nil")
 	}
 	b := &Buffer{store: s, cfg: cfg.withDefaults(), out: newOutTable(), in: newInTable()}
+	b.drafts.New = func() any { return new(newOut) }
 	b.opened = b.cfg.Now()
 	for _, read := range []func(context.Context) error{b.readMeta, b.readOut, b.readIn, b.readOwing} {
 		if err := read(ctx); err != nil {

@@ -32,11 +32,12 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 		body = &storagepb.Body{}
 	}
 	// What takes long is done before the lock is taken, so that many senders get into one sync.
-	n := newOut{rec: b.draw(d, len(body.GetPayload()))}
-	if n.body, err = encode(body); err == nil {
-		n.encoded, err = encode(n.rec)
-	}
-	if err != nil {
+	n := b.drafts.Get().(*newOut)
+	defer func() {
+		n.rec = nil
+		b.drafts.Put(n)
+	}()
+	if err := n.draw(d, body, b.stamp()); err != nil {
 		return nil, false, fmt.Errorf("record an operation: %w", err)
 	}
 	b.mu.Lock()
@@ -48,13 +49,45 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	return rec, existed, b.wait(ctx, mark)
 }
 
-// newOut is an operation that is about to be recorded: all of it but its sequence.
+// newOut is an operation that is about to be recorded: all of it but its sequence. It is used again, with its memory.
 type newOut struct {
 	rec           *storagepb.OutRecord
 	encoded, body []byte
+	keys          []byte
 }
 
-func (b *Buffer) recordOut(n newOut) (*storagepb.OutRecord, bool, store.Mark, error) {
+// draw makes n of a draft.
+func (n *newOut) draw(d Draft, body *storagepb.Body, now *timestamppb.Timestamp) (err error) {
+	rec := d.Record
+	rec.Sequence = 0
+	if rec.GetCreatedAt() == nil {
+		rec.CreatedAt = now
+	}
+	rec.Attempts = []*storagepb.Attempt{{MessageId: d.MessageID, CreatedAt: now}}
+	rec.PayloadBytes = int64(len(body.GetPayload()))
+	rec.NextAttemptAt, rec.Outcome, rec.HasReply, rec.Late, rec.Handled, rec.Finished = nil, nil, false, nil, false, 0
+	rec.ReplyMessageId = ""
+	n.rec = rec
+	if n.encoded, err = appendEncoded(n.encoded[:0], rec); err != nil {
+		return err
+	}
+	n.body, err = appendEncoded(n.body[:0], body)
+	return err
+}
+
+// put adds the operation to a change under its sequence.
+func (n *newOut) put(batch *store.Batch) {
+	seq := n.rec.GetSequence()
+	// Fields of a message may come in any order, so the one that was missing goes to the end.
+	n.encoded = protowire.AppendVarint(protowire.AppendTag(n.encoded, sequenceField, protowire.VarintType), seq)
+	n.keys = appendNumberKey(n.keys[:0], keyOutActive, seq)
+	first := len(n.keys)
+	n.keys = appendNumberKey(n.keys, keyOutBody, seq)
+	batch.Set(n.keys[:first:first], n.encoded)
+	batch.Set(n.keys[first:], n.body)
+}
+
+func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, error) {
 	const what = "record an operation"
 	rec, kind := n.rec, n.rec.GetKeyKind()
 	same, err := b.outByKey(rec.GetToken(), rec.GetTo(), kind)
@@ -79,10 +112,7 @@ func (b *Buffer) recordOut(n newOut) (*storagepb.OutRecord, bool, store.Mark, er
 	}
 	t := b.begin()
 	rec.Sequence = t.meta.out.take()
-	// Fields of a message may come in any order, so the one that was missing goes to the end.
-	value := protowire.AppendVarint(protowire.AppendTag(n.encoded, sequenceField, protowire.VarintType), rec.GetSequence())
-	t.batch.Set(numberKey(keyOutActive, rec.GetSequence()), value)
-	t.batch.Set(numberKey(keyOutBody, rec.GetSequence()), n.body)
+	n.put(&t.batch)
 	mark, err := b.commit(t, true, what)
 	if err != nil {
 		return nil, false, 0, err
@@ -93,21 +123,6 @@ func (b *Buffer) recordOut(n newOut) (*storagepb.OutRecord, bool, store.Mark, er
 
 // sequenceField is the number of OutRecord.sequence.
 const sequenceField = 1
-
-// draw returns the record of a draft without its sequence.
-func (b *Buffer) draw(d Draft, payload int) *storagepb.OutRecord {
-	now := b.stamp()
-	rec := copyOut(d.Record)
-	rec.Sequence = 0
-	if rec.GetCreatedAt() == nil {
-		rec.CreatedAt = now
-	}
-	rec.Attempts = []*storagepb.Attempt{{MessageId: d.MessageID, CreatedAt: now}}
-	rec.PayloadBytes = int64(payload)
-	rec.NextAttemptAt, rec.Outcome, rec.HasReply, rec.Late, rec.Handled, rec.Finished = nil, nil, false, nil, false, 0
-	rec.ReplyMessageId = ""
-	return rec
-}
 
 // AttemptOut adds an attempt with a new message id, durably, and takes back the wait for it. An id that the operation has
 // already changes nothing. ErrFinished when the operation has its outcome.

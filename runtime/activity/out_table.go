@@ -26,6 +26,8 @@ type outEntry struct {
 	rec *storagepb.OutRecord
 	// mark is the last change that somebody may have been told of.
 	mark store.Mark
+	// self is the memory of an index with this operation alone: one for its token, one for its correlation.
+	self [2]uint64
 }
 
 func newOutTable() outTable {
@@ -41,13 +43,14 @@ func newOutTable() outTable {
 
 func (t *outTable) add(rec *storagepb.OutRecord, mark store.Mark) {
 	seq := rec.GetSequence()
-	t.entries[seq] = &outEntry{rec: rec, mark: mark}
+	e := &outEntry{rec: rec, mark: mark, self: [2]uint64{seq, seq}}
+	t.entries[seq] = e
 	t.order.add(seq)
 	for _, a := range rec.GetAttempts() {
 		t.byMessage[a.GetMessageId()] = seq
 	}
-	t.byToken[rec.GetToken()] = append(t.byToken[rec.GetToken()], seq)
-	t.byTalk[rec.GetCorrelationId()] = append(t.byTalk[rec.GetCorrelationId()], seq)
+	addNumber(t.byToken, rec.GetToken(), e.self[0:1:1])
+	addNumber(t.byTalk, rec.GetCorrelationId(), e.self[1:2:2])
 }
 
 func (t *outTable) remove(rec *storagepb.OutRecord) {
@@ -59,6 +62,14 @@ func (t *outTable) remove(rec *storagepb.OutRecord) {
 	}
 	dropNumber(t.byToken, rec.GetToken(), seq)
 	dropNumber(t.byTalk, rec.GetCorrelationId(), seq)
+}
+
+// addNumber adds the one number in alone, which becomes the index's if it is the only one.
+func addNumber(index map[string][]uint64, key string, alone []uint64) {
+	if held := index[key]; len(held) > 0 {
+		alone = append(held, alone...)
+	}
+	index[key] = alone
 }
 
 func dropNumber(index map[string][]uint64, key string, n uint64) {

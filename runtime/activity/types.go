@@ -23,7 +23,8 @@ var (
 // Draft is an operation that is to be recorded.
 type Draft struct {
 	// Record describes the operation. Sequence, attempts, payload_bytes and what only its progress sets are ignored;
-	// created_at is now unless it is given. RecordOut does not keep or change it.
+	// created_at is now unless it is given. It belongs to the buffer from then on: whoever drafts it neither uses nor
+	// changes it any more.
 	Record *storagepb.OutRecord
 	// Body is the payload.
 	Body *storagepb.Body

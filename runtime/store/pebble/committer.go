@@ -10,6 +10,10 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
+// enough is how many writers are worth a group: those who come later gather while it is being synced, which keeps both
+// processor and disk busy.
+const enough = 32
+
 // maxGathered bounds, in bytes, what waits for the engine while a group is being synced.
 const maxGathered = 1 << 20
 
@@ -169,11 +173,11 @@ func (c *committer) run() {
 }
 
 // gather lets those whom the last group has released come with their next changes, as long as more of them come: a group
-// begun at once would hold the first few only, and the others would wait for two. It does not wait: with nobody else
-// ready to run it returns at once. The caller holds mu.
+// begun at once would hold the first few only, and the others would wait for two. It does not wait: with enough of them,
+// or nobody else ready to run, it returns at once. The caller holds mu.
 func (c *committer) gather() {
 	alone := c.joined <= 1 && c.last <= 1 && c.needed > c.synced
-	for before := -1; c.joined > before && !alone; {
+	for before := -1; c.joined > before && c.joined < enough && !alone; {
 		before = c.joined
 		c.mu.Unlock()
 		runtime.Gosched()
