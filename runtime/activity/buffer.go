@@ -29,8 +29,10 @@ type Buffer struct {
 	// vital is the last change that somebody may have been told of, applied the last one of all.
 	vital, applied store.Mark
 	// low is where each class of finished records begins, as far as is known.
-	low     [classes]uint64
-	scratch tx
+	low [classes]uint64
+	// frameBytes is the size of the frames of all active records.
+	frameBytes int64
+	scratch    tx
 	// drafts keeps the memory of operations that were recorded.
 	drafts sync.Pool
 }

@@ -133,6 +133,7 @@ func (b *Buffer) arrived(rec *storagepb.InRecord, a Arrival) {
 	rec.ReceivedAt = b.stamp()
 	rec.TtlMs = e.GetTtlMs()
 	rec.PayloadBytes = int64(len(e.GetPayload()))
+	rec.ContentType = e.GetContentType()
 }
 
 // activate commits a message that becomes active, with its payload.
@@ -205,8 +206,18 @@ func (b *Buffer) reopen(was *storagepb.InRecord, a Arrival, body []byte) (*stora
 	b.arrived(rec, a)
 	rec.Outcome, rec.HasReply, rec.Finished, rec.NextRunAt, rec.Deferred = nil, false, 0, nil, false
 	rec.ForgivenRuns = rec.GetRuns()
+	// What tells of the earlier end besides its acknowledgements would tell of this one now.
+	rec.Owed = slices.DeleteFunc(rec.Owed, func(o *storagepb.Owed) bool { return o.GetAckFor() == "" })
+	stream, err := t.reopenInStream(rec)
+	if err != nil {
+		return nil, 0, err
+	}
 	t.meta.lowIn = min(t.meta.lowIn, seq)
 	mark, err := b.activate(t, rec, body)
+	if err == nil {
+		b.in.entries[seq].stream = stream
+		b.frameBytes += stream.GetBytes()
+	}
 	return rec, mark, err
 }
 
@@ -235,6 +246,10 @@ func (b *Buffer) dropIn(seq uint64) (store.Mark, error) {
 	t.batch.Delete(numberKey(keyInActive, seq))
 	t.batch.Delete(numberKey(keyInBody, seq))
 	t.forgetIn(rec) // of an earlier end
+	if e.stream != nil {
+		t.removeFrames(keyInFrame, seq)
+		t.batch.Delete(numberKey(keyInStream, seq))
+	}
 	if e.owed != 0 {
 		t.batch.Delete(numberKey(keyInOwing, e.owed))
 	}
@@ -244,6 +259,7 @@ func (b *Buffer) dropIn(seq uint64) (store.Mark, error) {
 	}
 	b.in.deactivate(rec)
 	b.in.settled(e)
+	b.frameBytes -= e.stream.GetBytes()
 	delete(b.in.entries, seq)
 	return mark, nil
 }

@@ -127,6 +127,7 @@ func (b *Buffer) finishIn(seq uint64, o *storagepb.Outcome, reply *storagepb.Bod
 	rec.Stage = o.GetStage()
 	rec.HasReply = reply != nil
 	rec.Finished = t.meta.end.take()
+	frames := t.endInStream(e, rec)
 	oweAnswers(rec, replyMessageID, newID)
 
 	replySize := 0
@@ -140,7 +141,7 @@ func (b *Buffer) finishIn(seq uint64, o *storagepb.Outcome, reply *storagepb.Bod
 	if err != nil {
 		return nil, 0, err
 	}
-	t.keep(inFull, kept{end: rec.GetFinished(), seq: seq, at: rec.GetOutcome().GetAt().AsTime(), bytes: int64(size + replySize)})
+	t.keep(inFull, kept{end: rec.GetFinished(), seq: seq, at: rec.GetOutcome().GetAt().AsTime(), bytes: int64(size+replySize) + frames})
 	t.batch.Set([]byte(dedupKeyOf(rec)), encodeNumber(seq))
 	for _, a := range rec.GetAliases() {
 		t.batch.Set(textKey(keyInMessage, a.GetMessageId(), rec.GetFrom()), encodeNumber(seq))
@@ -159,14 +160,15 @@ func (b *Buffer) finishIn(seq uint64, o *storagepb.Outcome, reply *storagepb.Bod
 		return nil, 0, err
 	}
 	b.in.deactivate(e.rec)
-	e.rec, e.mark = rec, mark
+	b.frameBytes -= frames
+	e.rec, e.mark, e.stream = rec, mark, nil
 	b.placeOwing(e)
 	return rec, mark, nil
 }
 
 // oweAnswers adds what a message owes with its outcome: the reply first, since it says more.
 func oweAnswers(rec *storagepb.InRecord, replyMessageID string, newID func() string) {
-	if rec.GetHasReply() {
+	if replyMessageID != "" {
 		rec.Owed = append(rec.Owed, &storagepb.Owed{MessageId: replyMessageID})
 	}
 	o := rec.GetOutcome()

@@ -31,6 +31,8 @@ type inEntry struct {
 	mark store.Mark
 	// owed is its place among those that owe, 0 when it does not.
 	owed uint64
+	// stream is where its frames stand while it is active, nil when it has none.
+	stream *storagepb.InStream
 }
 
 func newInTable() inTable {

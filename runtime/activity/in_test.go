@@ -30,6 +30,7 @@ func TestReceivedLife(t *testing.T) {
 			Class:   transportpb.Class_CLASS_WORK, MessageType: commonpb.MessageType_DATA, CorrelationId: "talk", ProducerSequence: 9,
 			Exchange: "a.S/M", Stage: commonpb.AckStage_RECEIVED, ReceivedAt: timestamppb.New(g.now), TtlMs: 500, PayloadBytes: 4,
 			Traceparent: "tp", ParentCorrelationId: "parent", AwaitsCustody: true, RepoId: "repo", WorktreeId: "tree",
+			ContentType: "application/protobuf",
 		}, rec), rec)
 		step()
 		b, err := g.InBody(seq)

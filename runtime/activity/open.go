@@ -21,7 +21,7 @@ func Open(ctx context.Context, s store.Store, cfg Config) (*Buffer, error) {
 	b := &Buffer{store: s, cfg: cfg.withDefaults(), out: newOutTable(), in: newInTable()}
 	b.drafts.New = func() any { return new(newOut) }
 	b.opened = b.cfg.Now()
-	for _, read := range []func(context.Context) error{b.readMeta, b.readOut, b.readIn, b.readOwing} {
+	for _, read := range []func(context.Context) error{b.readMeta, b.readOut, b.readIn, b.readStreams, b.readOwing} {
 		if err := read(ctx); err != nil {
 			return nil, fmt.Errorf("open activity buffer: %w", err)
 		}

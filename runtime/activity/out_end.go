@@ -161,7 +161,8 @@ func (b *Buffer) setOutcome(rec *storagepb.OutRecord, e *outEntry, o *storagepb.
 	rec.Outcome = o
 	rec.NextAttemptAt = nil
 	t := b.begin()
-	if o.GetStage() == commonpb.AckStage_FULFILLED && rec.GetWantsReply() && !rec.GetHasReply() {
+	missing := o.GetStage() == commonpb.AckStage_FULFILLED && rec.GetWantsReply() && !rec.GetHasReply()
+	if missing || framesMayFollow(rec, e.stream.get(), o) {
 		mark, err := b.replaceOut(t, e, rec, true, "record an outcome")
 		return OutChange{Record: rec, OutcomeSet: true}, mark, err
 	}

@@ -66,7 +66,7 @@ func (n *newOut) draw(d Draft, body *storagepb.Body, now *timestamppb.Timestamp)
 	rec.Attempts = []*storagepb.Attempt{{MessageId: d.MessageID, CreatedAt: now}}
 	rec.PayloadBytes = int64(len(body.GetPayload()))
 	rec.NextAttemptAt, rec.Outcome, rec.HasReply, rec.Late, rec.Handled, rec.Finished = nil, nil, false, nil, false, 0
-	rec.ReplyMessageId = ""
+	rec.ReplyMessageId, rec.Stream = "", nil
 	n.rec = rec
 	if n.encoded, err = appendEncoded(n.encoded[:0], rec); err != nil {
 		return err

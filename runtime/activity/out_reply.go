@@ -33,6 +33,9 @@ func (b *Buffer) ReplyOut(ctx context.Context, r Reply) (OutChange, error) {
 		if err != nil {
 			return OutChange{}, 0, err
 		}
+		if rec.GetStreams() {
+			return OutChange{}, 0, fmt.Errorf("operation %d is answered with frames: %w", rec.GetSequence(), ErrUnknown)
+		}
 		if e == nil {
 			return b.lateReply(rec, r)
 		}

@@ -28,6 +28,8 @@ type outEntry struct {
 	mark store.Mark
 	// self is the memory of an index with this operation alone: one for its token, one for its correlation.
 	self [2]uint64
+	// stream is where its frames stand, nil before the first.
+	stream *outStream
 }
 
 func newOutTable() outTable {
@@ -179,13 +181,14 @@ func (b *Buffer) endOut(t *tx, rec *storagepb.OutRecord, reply int) (store.Mark,
 	seq := rec.GetSequence()
 	rec.NextAttemptAt = nil
 	rec.Finished = t.meta.end.take()
+	frames := t.endOutStream(b.out.entries[seq], rec)
 	t.batch.Delete(numberKey(keyOutActive, seq))
 	size, err := t.set(numberKey(keyOutDone, seq), rec)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", what, err)
 	}
 	t.keep(outClass(rec), kept{
-		end: rec.GetFinished(), seq: seq, at: rec.GetOutcome().GetAt().AsTime(), bytes: int64(size+reply) + rec.GetPayloadBytes(),
+		end: rec.GetFinished(), seq: seq, at: rec.GetOutcome().GetAt().AsTime(), bytes: int64(size+reply) + rec.GetPayloadBytes() + frames,
 	})
 	for _, a := range rec.GetAttempts() {
 		t.batch.Set(textKey(keyOutMessage, a.GetMessageId()), encodeNumber(seq))
@@ -200,6 +203,7 @@ func (b *Buffer) endOut(t *tx, rec *storagepb.OutRecord, reply int) (store.Mark,
 	if err != nil {
 		return 0, err
 	}
+	b.frameBytes -= frames
 	b.out.remove(rec)
 	return mark, nil
 }

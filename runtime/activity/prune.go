@@ -32,6 +32,8 @@ type step struct {
 	t *tx
 	// outs, ins and bodies are the numbers of what goes.
 	outs, ins, bodies []uint64
+	// outFrames and inFrames are those of outs and ins that have frames.
+	outFrames, inFrames []uint64
 	// moved are places that went into another class.
 	moved map[class]uint64
 	// result counts what goes.
@@ -172,6 +174,12 @@ func (p *pruning) locked(fn func(*step) (int, error)) (int, error) {
 	s.t.removeNumbers(s.outs, keyOutDone, keyOutBody, keyOutReply)
 	s.t.removeNumbers(s.ins, keyInDone, keyInReply, keyInBody)
 	s.t.removeNumbers(s.bodies, keyInBody)
+	for _, seq := range s.outFrames {
+		s.t.removeFrames(keyOutFrame, seq)
+	}
+	for _, seq := range s.inFrames {
+		s.t.removeFrames(keyInFrame, seq)
+	}
 	if s.t.batch.Len() == 0 {
 		return n, nil
 	}
@@ -249,6 +257,9 @@ func (s *step) removeOut(k kept) (held bool, err error) {
 		s.result.Unhandled++
 	}
 	s.outs = append(s.outs, k.seq)
+	if rec.GetStream() != nil {
+		s.outFrames = append(s.outFrames, k.seq)
+	}
 	s.result.Out++
 	return false, nil
 }
@@ -272,6 +283,9 @@ func (s *step) removeIn(k kept) (held bool, err error) {
 	}
 	s.t.forgetIn(rec)
 	s.ins = append(s.ins, k.seq)
+	if rec.GetStream() != nil {
+		s.inFrames = append(s.inFrames, k.seq)
+	}
 	s.result.In++
 	return false, nil
 }
