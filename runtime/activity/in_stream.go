@@ -12,9 +12,9 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
-// BeginStreamIn begins the sequence of frames of a handler's run, and removes those of an earlier one. With resume it goes
-// on with what is stored instead, if there is something. It returns where the sequence stands. It is not durable at once.
-func (b *Buffer) BeginStreamIn(seq uint64, s Sequence, resume bool) (*storagepb.InStream, error) {
+// BeginStreamIn begins the frames of a handler's run, and removes those of an earlier one. With resume it goes on with what
+// is stored instead, if there is something. It returns where the frames stand. It is not durable at once.
+func (b *Buffer) BeginStreamIn(seq, run uint64, resume bool) (*storagepb.InStream, error) {
 	const what = "begin a stream"
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -23,14 +23,14 @@ func (b *Buffer) BeginStreamIn(seq uint64, s Sequence, resume bool) (*storagepb.
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	was := e.stream
-	if was != nil && (resume || sequenceOf(was) == s) {
+	if was != nil && (resume || was.GetRun() == run) {
 		return was, nil
 	}
 	t := b.begin()
 	if was != nil {
 		t.removeFrames(keyInFrame, seq)
 	}
-	now := &storagepb.InStream{Attempt: s.Attempt, Run: s.Run}
+	now := &storagepb.InStream{Run: run}
 	if _, err := t.set(numberKey(keyInStream, seq), now); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -42,15 +42,15 @@ func (b *Buffer) BeginStreamIn(seq uint64, s Sequence, resume bool) (*storagepb.
 	return now, nil
 }
 
-// FrameIn stores the next frame of a sequence, durably, and returns its number, from 1. ErrFinished when the message has
-// ended or a later sequence has begun; *ack.Error with BUFFER_FULL when DedupMaxBytes is used up.
-func (b *Buffer) FrameIn(ctx context.Context, seq uint64, s Sequence, f *storagepb.Frame) (uint64, error) {
+// FrameIn stores the next frame of a run, durably, and returns its number, from 1. ErrFinished when the message has
+// ended or a later run has begun; *ack.Error with BUFFER_FULL when DedupMaxBytes is used up.
+func (b *Buffer) FrameIn(ctx context.Context, seq, run uint64, f *storagepb.Frame) (uint64, error) {
 	value, err := encode(f)
 	if err != nil {
 		return 0, fmt.Errorf("store a frame: %w", err)
 	}
 	b.mu.Lock()
-	n, mark, err := b.frameIn(seq, s, value)
+	n, mark, err := b.frameIn(seq, run, value)
 	b.mu.Unlock()
 	if err != nil {
 		return 0, fmt.Errorf("store a frame: %w", err)
@@ -58,12 +58,12 @@ func (b *Buffer) FrameIn(ctx context.Context, seq uint64, s Sequence, f *storage
 	return n, b.wait(ctx, mark)
 }
 
-func (b *Buffer) frameIn(seq uint64, s Sequence, value []byte) (uint64, store.Mark, error) {
+func (b *Buffer) frameIn(seq, run uint64, value []byte) (uint64, store.Mark, error) {
 	e, err := b.activeIn(seq)
 	if err != nil {
 		return 0, 0, err
 	}
-	if e.stream == nil || sequenceOf(e.stream) != s {
+	if e.stream == nil || e.stream.GetRun() != run {
 		return 0, 0, fmt.Errorf("a later run of the handler has begun: %w", ErrFinished)
 	}
 	if used, ok := b.frameRoom(); !ok {
@@ -73,7 +73,7 @@ func (b *Buffer) frameIn(seq uint64, s Sequence, value []byte) (uint64, store.Ma
 	now.Stored++
 	now.Bytes += int64(len(value))
 	t := b.begin()
-	t.batch.Set(frameKey(keyInFrame, seq, s, now.Stored), value)
+	t.batch.Set(frameKey(keyInFrame, seq, run, now.Stored), value)
 	if _, err := t.set(numberKey(keyInStream, seq), now); err != nil {
 		return 0, 0, err
 	}
@@ -86,9 +86,9 @@ func (b *Buffer) frameIn(seq uint64, s Sequence, value []byte) (uint64, store.Ma
 	return now.Stored, mark, nil
 }
 
-// ProgressIn notes how many frames of a sequence the router has, and how many the reader has read. Neither goes back, and
-// neither is durable at once. Another sequence's, and a message that is not there any more, are no error.
-func (b *Buffer) ProgressIn(seq uint64, s Sequence, sent, read uint64) error {
+// ProgressIn notes how many frames of a run the router has, and how many the reader has read. Neither goes back, and
+// neither is durable at once. Another run's, and a message that is not there any more, are no error.
+func (b *Buffer) ProgressIn(seq, run, sent, read uint64) error {
 	const what = "note the progress of a stream"
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,7 +103,7 @@ func (b *Buffer) ProgressIn(seq uint64, s Sequence, sent, read uint64) error {
 	if rec.GetFinished() == 0 {
 		was = e.stream
 	}
-	if was == nil || sequenceOf(was) != s || sent <= was.GetSent() && read <= was.GetRead() {
+	if was == nil || was.GetRun() != run || sent <= was.GetSent() && read <= was.GetRead() {
 		return nil
 	}
 	now := proto.CloneOf(was)
@@ -141,8 +141,8 @@ func (b *Buffer) InStream(seq uint64) (*storagepb.InStream, error) {
 }
 
 // InFrame returns a frame of a received message, ErrUnknown when there is none.
-func (b *Buffer) InFrame(seq uint64, s Sequence, n uint64) (*storagepb.Frame, error) {
-	return b.frame(keyInFrame, seq, s, n, "received message")
+func (b *Buffer) InFrame(seq, run, n uint64) (*storagepb.Frame, error) {
+	return b.frame(keyInFrame, seq, run, n, "received message")
 }
 
 // endInStream puts the state of a message's frames into its record, which is about to end.

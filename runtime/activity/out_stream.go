@@ -24,13 +24,15 @@ const (
 
 // StreamFrame is a frame of a stream, or its end.
 type StreamFrame struct {
-	Sequence Sequence
-	// Number counts from 1; 0 says that the sender numbers no frames, and this one is the next.
+	// Run is the run of the handler with which its numbers begin; a later one replaces the frames of an earlier one. 0 says
+	// that the sender numbers no frames, and this one is the next.
+	Run uint64
+	// Number counts from 1.
 	Number    uint64
 	MessageID string
 	Body      *storagepb.Body
-	// End, when set, says that the stream has ended, and how; there is no Body. Number is then how many frames there are,
-	// unless the zero Sequence says that there are those that have come.
+	// End, when set, says that the stream has ended, and how; there is no Body. Number is then how many frames there are;
+	// without a Run, there are those that have come.
 	End *ack.Ack
 }
 
@@ -53,7 +55,7 @@ type StreamChange struct {
 	Stream *storagepb.OutStream
 	// Repeated tells that something of it was here already.
 	Repeated bool
-	// Ignored tells that some of it is of no use: of a superseded sequence, or beyond the limit.
+	// Ignored tells that some of it is of no use: of a superseded run, or beyond the limit.
 	Ignored bool
 }
 
@@ -72,7 +74,7 @@ func (s *outStream) get() *storagepb.OutStream {
 	return s.state
 }
 
-// FramesOut stores frames, durably. A later sequence replaces the frames of an earlier one, whose frames are then ignored;
+// FramesOut stores frames, durably. A later run replaces the frames of an earlier one, whose frames are then ignored;
 // what is here already says nothing new. The end of the stream is an outcome as by AckOut; the operation ends with it as
 // soon as all frames are here. ErrUnknown when nothing asked for them, ErrFinished, with the record, when the operation has
 // ended.
@@ -103,7 +105,7 @@ func (b *Buffer) framesOut(f Frames) (StreamChange, store.Mark, error) {
 	}
 	mark = max(mark, e.mark)
 	for _, one := range f.List {
-		if one.End == nil || e.stream.get() == nil || sequenceOf(e.stream.state).Compare(one.Sequence) != 0 {
+		if one.End == nil || e.stream.get() == nil || e.stream.state.GetRun() != one.Run {
 			continue
 		}
 		end, err := b.endStream(e, one, f.From, &c)
@@ -119,7 +121,7 @@ func (b *Buffer) framesOut(f Frames) (StreamChange, store.Mark, error) {
 	return c, max(mark, end), err
 }
 
-// storeFrames commits the frames of a list, and the beginning of a later sequence.
+// storeFrames commits the frames of a list, and the beginning of a later run.
 func (b *Buffer) storeFrames(e *outEntry, f Frames, c *StreamChange) (store.Mark, error) {
 	seq := e.rec.GetSequence()
 	w := frameWriter{b: b, t: b.begin(), seq: seq, from: f.From, limit: f.Limit, s: e.stream.copy()}
@@ -171,7 +173,7 @@ type frameWriter struct {
 }
 
 func (w *frameWriter) add(f StreamFrame) error {
-	if !w.sequence(f.Sequence) {
+	if !w.accepts(f.Run) {
 		w.ignored = true
 		return nil
 	}
@@ -181,7 +183,7 @@ func (w *frameWriter) add(f StreamFrame) error {
 	}
 	st := w.s.state
 	n := f.Number
-	if f.Sequence == (Sequence{}) {
+	if f.Run == 0 {
 		if f.MessageID != "" && slices.Contains(w.s.recent, f.MessageID) {
 			w.repeated = true
 			return nil
@@ -194,14 +196,14 @@ func (w *frameWriter) add(f StreamFrame) error {
 		return nil
 	case n > w.limit || n > st.GetStored()+maxAhead || !room || st.GetEnded() && n > st.GetTotal():
 		w.ignored = true
-		if f.Sequence == (Sequence{}) && !st.GetLossy() { // nobody can send it again
+		if f.Run == 0 && !st.GetLossy() { // nobody can send it again
 			st.Lossy, w.changed = true, true
 		}
 		w.b.cfg.Logger.Warn("a frame is dropped, there is no room for it", slog.Uint64("sequence", w.seq), slog.Uint64("frame", n),
 			slog.String("from", w.from))
 		return nil
 	}
-	size, err := w.t.set(frameKey(keyOutFrame, w.seq, f.Sequence, n), &storagepb.Frame{Body: f.Body, MessageId: f.MessageID})
+	size, err := w.t.set(frameKey(keyOutFrame, w.seq, f.Run, n), &storagepb.Frame{Body: f.Body, MessageId: f.MessageID})
 	if err != nil {
 		return err
 	}
@@ -212,20 +214,20 @@ func (w *frameWriter) add(f StreamFrame) error {
 		st.Stored++
 		delete(w.s.ahead, st.Stored)
 	}
-	if f.Sequence == (Sequence{}) {
+	if f.Run == 0 {
 		w.s.recent = append(w.s.recent, f.MessageID)
 		w.s.recent = w.s.recent[max(0, len(w.s.recent)-maxRecent):]
 	}
 	return nil
 }
 
-// sequence tells whether frames of a sequence are taken, and begins a later one.
-func (w *frameWriter) sequence(s Sequence) bool {
+// accepts tells whether frames of a run are taken, and begins a later one.
+func (w *frameWriter) accepts(run uint64) bool {
 	if w.s != nil {
-		switch order := s.Compare(sequenceOf(w.s.state)); {
-		case order < 0 || order == 0 && w.from != w.s.state.GetFrom():
+		switch was := w.s.state.GetRun(); {
+		case run < was || run == was && w.from != w.s.state.GetFrom():
 			return false
-		case order == 0:
+		case run == was:
 			return true
 		}
 		if w.s.state.GetEnded() {
@@ -233,7 +235,7 @@ func (w *frameWriter) sequence(s Sequence) bool {
 		}
 		w.t.removeFrames(keyOutFrame, w.seq)
 	}
-	w.s = &outStream{state: &storagepb.OutStream{From: w.from, Attempt: s.Attempt, Run: s.Run}, ahead: map[uint64]bool{}}
+	w.s = &outStream{state: &storagepb.OutStream{From: w.from, Run: run}, ahead: map[uint64]bool{}}
 	w.changed = true
 	return true
 }
@@ -261,7 +263,7 @@ func (b *Buffer) endStream(e *outEntry, f StreamFrame, from string, c *StreamCha
 	}
 	now := e.stream.copy()
 	now.state.Ended, now.state.Total = true, f.Number
-	if f.Sequence == (Sequence{}) {
+	if f.Run == 0 {
 		now.state.Total = now.state.GetStored()
 	}
 	t := b.begin()
@@ -336,9 +338,9 @@ func (b *Buffer) OutStream(ctx context.Context, seq uint64) (*storagepb.OutStrea
 	return s, b.wait(ctx, mark)
 }
 
-// OutFrame returns a frame of an operation, ErrUnknown when there is none, or a later sequence has replaced it.
-func (b *Buffer) OutFrame(seq uint64, s Sequence, n uint64) (*storagepb.Frame, error) {
-	return b.frame(keyOutFrame, seq, s, n, "operation")
+// OutFrame returns a frame of an operation, ErrUnknown when there is none, or a later run has replaced it.
+func (b *Buffer) OutFrame(seq, run, n uint64) (*storagepb.Frame, error) {
+	return b.frame(keyOutFrame, seq, run, n, "operation")
 }
 
 // OutForReply returns the operation that a reply or frame with this token or correlation belongs to, ErrUnknown when there
@@ -362,17 +364,17 @@ func (t *tx) endOutStream(e *outEntry, rec *storagepb.OutRecord) (bytes int64) {
 
 // loadOutStream reads what memory knows of an active stream besides its state.
 func (b *Buffer) loadOutStream(seq uint64, state *storagepb.OutStream) (*outStream, error) {
-	s, id := &outStream{state: state, ahead: map[uint64]bool{}}, sequenceOf(state)
-	end := frameKey(keyOutFrame, seq, id, ^uint64(0))
-	err := b.store.Scan(frameKey(keyOutFrame, seq, id, state.GetStored()+1), end, func(key, _ []byte) error {
+	s, run := &outStream{state: state, ahead: map[uint64]bool{}}, state.GetRun()
+	end := frameKey(keyOutFrame, seq, run, ^uint64(0))
+	err := b.store.Scan(frameKey(keyOutFrame, seq, run, state.GetStored()+1), end, func(key, _ []byte) error {
 		n, err := lastNumber(key)
 		s.ahead[n] = true
 		return err
 	})
-	if err != nil || id != (Sequence{}) {
+	if err != nil || run != 0 {
 		return s, err
 	}
-	err = b.store.ScanReverse(frameKey(keyOutFrame, seq, id, 0), end, func(key, value []byte) error {
+	err = b.store.ScanReverse(frameKey(keyOutFrame, seq, run, 0), end, func(key, value []byte) error {
 		var f storagepb.Frame
 		if err := proto.Unmarshal(value, &f); err != nil {
 			return damaged(key, err)

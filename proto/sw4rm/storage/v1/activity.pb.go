@@ -492,18 +492,18 @@ type OutStream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent that sends the frames.
 	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	// Which sequence of frames this is: the attempt and the run of the handler that began it. A later one replaces it.
-	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Run     uint64 `protobuf:"varint,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Which sequence of frames this is, by the run of the handler that began it. A later one replaces it. 0 when the frames
+	// have no numbers.
+	Run uint64 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
 	// Frames that are here without a gap, from the first.
-	Stored uint64 `protobuf:"varint,4,opt,name=stored,proto3" json:"stored,omitempty"`
+	Stored uint64 `protobuf:"varint,3,opt,name=stored,proto3" json:"stored,omitempty"`
 	// Encoded size of all frames in bytes.
-	Bytes int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// It is known how many frames there are in all.
-	Ended bool   `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
-	Total uint64 `protobuf:"varint,7,opt,name=total,proto3" json:"total,omitempty"`
+	Ended bool   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`
+	Total uint64 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
 	// Frames without a number were dropped, so that nobody knows whether all are here.
-	Lossy         bool `protobuf:"varint,8,opt,name=lossy,proto3" json:"lossy,omitempty"`
+	Lossy         bool `protobuf:"varint,7,opt,name=lossy,proto3" json:"lossy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -543,13 +543,6 @@ func (x *OutStream) GetFrom() string {
 		return x.From
 	}
 	return ""
-}
-
-func (x *OutStream) GetAttempt() uint32 {
-	if x != nil {
-		return x.Attempt
-	}
-	return 0
 }
 
 func (x *OutStream) GetRun() uint64 {
@@ -961,17 +954,16 @@ func (x *Frame) GetMessageId() string {
 // change with every frame.
 type InStream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which sequence of frames this is: the attempt and the run of the handler that began it.
-	Attempt uint32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Run     uint64 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Which sequence of frames this is, by the run of the handler that began it.
+	Run uint64 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Frames that are stored.
-	Stored uint64 `protobuf:"varint,3,opt,name=stored,proto3" json:"stored,omitempty"`
+	Stored uint64 `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
 	// Frames that the router has, from the first.
-	Sent uint64 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Sent uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
 	// Frames that the reader has read, as far as it has told.
-	Read uint64 `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
+	Read uint64 `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`
 	// Encoded size of all frames in bytes.
-	Bytes         int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes         int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,13 +996,6 @@ func (x *InStream) ProtoReflect() protoreflect.Message {
 // Deprecated: Use InStream.ProtoReflect.Descriptor instead.
 func (*InStream) Descriptor() ([]byte, []int) {
 	return file_sw4rm_storage_v1_activity_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *InStream) GetAttempt() uint32 {
-	if x != nil {
-		return x.Attempt
-	}
-	return 0
 }
 
 func (x *InStream) GetRun() uint64 {
@@ -1639,16 +1624,15 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\v2\x19.sw4rm.storage.v1.OutcomeR\aoutcome\x12,\n" +
 	"\x05reply\x18\x02 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x05reply\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x03 \x01(\tR\tmessageId\"\xbb\x01\n" +
+	"message_id\x18\x03 \x01(\tR\tmessageId\"\xa1\x01\n" +
 	"\tOutStream\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x10\n" +
-	"\x03run\x18\x03 \x01(\x04R\x03run\x12\x16\n" +
-	"\x06stored\x18\x04 \x01(\x04R\x06stored\x12\x14\n" +
-	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x14\n" +
-	"\x05ended\x18\x06 \x01(\bR\x05ended\x12\x14\n" +
-	"\x05total\x18\a \x01(\x04R\x05total\x12\x14\n" +
-	"\x05lossy\x18\b \x01(\bR\x05lossy\"\xf6\t\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x03 \x01(\x04R\x06stored\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x04R\x05total\x12\x14\n" +
+	"\x05lossy\x18\a \x01(\bR\x05lossy\"\xf6\t\n" +
 	"\tOutRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x124\n" +
@@ -1689,14 +1673,13 @@ const file_sw4rm_storage_v1_activity_proto_rawDesc = "" +
 	"\x05Frame\x12*\n" +
 	"\x04body\x18\x01 \x01(\v2\x16.sw4rm.storage.v1.BodyR\x04body\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x02 \x01(\tR\tmessageId\"\x8c\x01\n" +
-	"\bInStream\x12\x18\n" +
-	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x10\n" +
-	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x16\n" +
-	"\x06stored\x18\x03 \x01(\x04R\x06stored\x12\x12\n" +
-	"\x04sent\x18\x04 \x01(\x04R\x04sent\x12\x12\n" +
-	"\x04read\x18\x05 \x01(\x04R\x04read\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\"\xad\x01\n" +
+	"message_id\x18\x02 \x01(\tR\tmessageId\"r\n" +
+	"\bInStream\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x02 \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\x12\x12\n" +
+	"\x04read\x18\x04 \x01(\x04R\x04read\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\"\xad\x01\n" +
 	"\x04Owed\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x17\n" +

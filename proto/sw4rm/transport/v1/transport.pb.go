@@ -1608,16 +1608,15 @@ type StreamWindow struct {
 	// The token of the request, and the address that it was sent to.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	To    string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// The sequence of frames that it speaks of.
-	Attempt uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Run     uint64 `protobuf:"varint,4,opt,name=run,proto3" json:"run,omitempty"`
+	// The run of the handler whose frames it speaks of.
+	Run uint64 `protobuf:"varint,3,opt,name=run,proto3" json:"run,omitempty"`
 	// Frames that are stored without a gap, and that are read.
-	Stored uint64 `protobuf:"varint,5,opt,name=stored,proto3" json:"stored,omitempty"`
-	Read   uint64 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	Stored uint64 `protobuf:"varint,4,opt,name=stored,proto3" json:"stored,omitempty"`
+	Read   uint64 `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
 	// What follows the stored frames has not come, and is to be sent again.
-	Missing bool `protobuf:"varint,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	Missing bool `protobuf:"varint,6,opt,name=missing,proto3" json:"missing,omitempty"`
 	// The operation has ended: no frames are taken any more.
-	Closed        bool `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`
+	Closed        bool `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1664,13 +1663,6 @@ func (x *StreamWindow) GetTo() string {
 		return x.To
 	}
 	return ""
-}
-
-func (x *StreamWindow) GetAttempt() uint32 {
-	if x != nil {
-		return x.Attempt
-	}
-	return 0
 }
 
 func (x *StreamWindow) GetRun() uint64 {
@@ -1821,16 +1813,15 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\x04Ping\x12\f\n" +
 	"\x01n\x18\x01 \x01(\x04R\x01n\"\x14\n" +
 	"\x04Pong\x12\f\n" +
-	"\x01n\x18\x01 \x01(\x04R\x01n\"\xbe\x01\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\"\xa4\x01\n" +
 	"\fStreamWindow\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x10\n" +
-	"\x03run\x18\x04 \x01(\x04R\x03run\x12\x16\n" +
-	"\x06stored\x18\x05 \x01(\x04R\x06stored\x12\x12\n" +
-	"\x04read\x18\x06 \x01(\x04R\x04read\x12\x18\n" +
-	"\amissing\x18\a \x01(\bR\amissing\x12\x16\n" +
-	"\x06closed\x18\b \x01(\bR\x06closed*R\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\x04R\x03run\x12\x16\n" +
+	"\x06stored\x18\x04 \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04read\x18\x05 \x01(\x04R\x04read\x12\x18\n" +
+	"\amissing\x18\x06 \x01(\bR\amissing\x12\x16\n" +
+	"\x06closed\x18\a \x01(\bR\x06closed*R\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
