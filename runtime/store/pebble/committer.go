@@ -25,6 +25,7 @@ type committer struct {
 
 	// writing is held while a batch goes to the engine, so that batches go in order. It is taken before mu.
 	writing sync.Mutex
+	spare   *changes      // an empty one
 	written atomic.Uint64 // the mark up to which the engine has everything
 	applied atomic.Uint64 // the last mark; changes under mu
 
@@ -32,7 +33,6 @@ type committer struct {
 	wake     sync.Cond
 	gathered *changes      // what the engine has not got
 	going    *changes      // what is on its way to the engine
-	spare    *changes      // an empty one
 	group    uint64        // number of the last group
 	synced   uint64        // the mark up to which all is durable
 	running  uint64        // the mark that the group being synced covers
@@ -147,10 +147,11 @@ func (c *committer) wrote(batch *changes, covered uint64, err error) {
 	if err == nil {
 		c.written.Store(covered)
 	}
-	batch.reset()
 	c.mu.Lock()
-	c.going, c.spare = nil, batch
+	c.going = nil
 	c.mu.Unlock()
+	batch.reset() // by now nobody reads it
+	c.spare = batch
 }
 
 func (c *committer) run() {

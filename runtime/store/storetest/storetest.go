@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"reopening keeps what was synced", testReopen},
 		{"the epoch grows", testEpoch},
 		{"many goroutines", testConcurrent},
+		{"everybody reads what they changed", testOwnChanges},
 		{"a scan sees one moment", testSnapshot},
 		{"a closed store", testClosed},
 	}
