@@ -11,7 +11,7 @@ BUF := $(TOOL) buf
 # Folders with a buf.gen.yaml. golden/ is checked and written by its own test.
 GENERATED := . examples/review
 # Modules besides the one in the root.
-MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen-sw4rm-docs/go.mod))
 # The race detector needs a C compiler.
 CC_FOUND := $(shell command -v "$$(go env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE := $(if $(CC_FOUND),-race)
@@ -44,7 +44,7 @@ test: vet lint tidy generated unit outside demo ## Run the whole check.
 unit: ## Run the tests, with the race detector where there is a C compiler.
 	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
 	@go test $(RACE) ./... | { grep -v 'no test files' || true; }
-	@cd tools && go test ./... | { grep -v 'no test files' || true; }
+	@for m in $(filter-out bench,$(MODULES)); do (cd $$m && go test ./... | { grep -v 'no test files' || true; }); done
 
 .PHONY: vet
 vet: ## Run gofmt and go vet.
