@@ -59,7 +59,7 @@ func endure(t *testing.T, how manner, operations, faults int) {
 	t.Log(history.Summarize(events))
 	floor := history.Floor{Operations: operations}
 	if how == kill {
-		floor.Kills = faults * 4 / 5
+		floor.Kills = faults
 	}
 	require.NoError(t, history.Check(events, floor))
 	require.Equal(t, operations, fulfilled(events), "each operation ends FULFILLED")
