@@ -1,5 +1,3 @@
-// Package agenttest runs agents against the real router in the test's own process: nothing but the network and the disk
-// is replaced, so it works under testing/synctest, where time passes at once. Only tests import it.
 package agenttest
 
 import (
@@ -7,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/registry"
@@ -36,6 +36,8 @@ type Net struct {
 
 	mu       sync.Mutex
 	listener *bufconn.Listener
+	agents   map[string]*instance // the latest of each id
+	faults   map[string]*faults
 }
 
 // Option configures a Net.
@@ -53,7 +55,10 @@ func Logger(l *slog.Logger) Option { return func(n *Net) { n.log = l } }
 // New starts a router and a registry.
 func New(t testing.TB, opts ...Option) *Net {
 	t.Helper()
-	n := &Net{t: t, log: slog.New(slog.DiscardHandler), lease: router.DefaultLease, store: store.NewMemory()}
+	n := &Net{
+		t: t, log: slog.New(slog.DiscardHandler), lease: router.DefaultLease, store: store.NewMemory(),
+		agents: map[string]*instance{}, faults: map[string]*faults{},
+	}
 	for _, o := range opts {
 		o(n)
 	}
@@ -102,29 +107,66 @@ func (n *Net) StopRouter() {
 	}
 }
 
+// RestartRouter ends router and registry as a crash would, and starts them again on what they have stored.
+func (n *Net) RestartRouter() {
+	n.t.Helper()
+	n.StopRouter()
+	n.StartRouter()
+}
+
 // Agent returns an agent of the net with its buffer in memory. The test registers its handlers and starts it; cleanup
 // closes it.
 func (n *Net) Agent(id string) *agent.Agent {
+	n.t.Helper()
 	return n.AgentOn(agent.Config{ID: id}, store.NewMemory())
 }
 
 // AgentOn returns an agent with this configuration on this store.
 func (n *Net) AgentOn(cfg agent.Config, s store.Store) *agent.Agent {
 	n.t.Helper()
+	i := &instance{net: n, cfg: cfg, cut: make(chan struct{})}
+	i.disk, _ = s.(*store.Memory)
+	n.mu.Lock()
+	if n.faults[cfg.ID] == nil {
+		n.faults[cfg.ID] = &faults{}
+	}
+	i.faults = n.faults[cfg.ID]
+	n.agents[cfg.ID] = i
+	n.mu.Unlock()
+
 	if cfg.Logger == nil {
 		cfg.Logger = n.log
 	}
-	cfg.DialOptions = append(cfg.DialOptions, n.Dial())
+	cfg.DialOptions = slices.Concat(cfg.DialOptions, i.dialOptions(), []grpc.DialOption{n.Dial()})
+	cfg.Interceptors = slices.Concat(cfg.Interceptors, []exchange.Interceptor{i})
 	a, err := agent.New(cfg, s)
 	if err != nil {
 		n.t.Fatalf("make agent %s: %v", cfg.ID, err)
 	}
+	i.agent = a
 	n.t.Cleanup(func() {
 		if err := a.Close(); err != nil {
 			n.t.Errorf("close agent %s: %v", cfg.ID, err)
 		}
 	})
 	return a
+}
+
+// instanceOf returns the latest opening of the agent, and ends the test when there is none.
+func (n *Net) instanceOf(id string) *instance {
+	n.t.Helper()
+	n.mu.Lock()
+	i := n.agents[id]
+	n.mu.Unlock()
+	if i == nil || i.agent == nil {
+		n.t.Fatalf("agenttest: the net has no agent %q. Fix: make it before its faults", id)
+	}
+	return i
+}
+
+func (n *Net) faultsOf(id string) *faults {
+	n.t.Helper()
+	return n.instanceOf(id).faults
 }
 
 // Dial makes gRPC connections reach the net's router and registry, whatever their address.
