@@ -43,6 +43,7 @@ type Agent struct {
 	outbox   *outbox
 	work     *serial
 	inflow   *inflow
+	waiting  *waiting
 	dispatch *dispatcher
 	link     *link
 	order    atomic.Uint64
@@ -97,6 +98,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 	a.handlers, a.endHandlers = context.WithCancelCause(context.Background())
 	a.dispatch = newDispatcher(cfg.MaxHandlers, a.runTask)
 	a.link = newLink(a)
+	a.waiting = newWaiting(a.outbox)
 	a.results = make(chan struct{}, cfg.MaxHandlers)
 	a.sendFn = a.send
 	for _, i := range slices.Backward(cfg.Interceptors) {

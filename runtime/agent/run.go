@@ -13,7 +13,6 @@ import (
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
-	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
@@ -128,7 +127,9 @@ func latest(aliases []*storagepb.Alias) []*storagepb.Alias {
 func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.CancelCauseFunc) {
 	info := exchange.Info{
 		From: t.rec.GetFrom(), To: t.rec.GetTo(), Exchange: t.h.d.Name(), CorrelationID: t.rec.GetCorrelationId(),
-		Token: t.rec.GetToken(), Attempt: 1, Run: int(run), Deadline: expiresAt(t.rec),
+		ParentCorrelationID: t.rec.GetParentCorrelationId(), Token: t.rec.GetToken(), Attempt: 1, Run: int(run),
+		MessageType: exchange.MessageType(t.rec.GetMessageType()), RepoID: t.rec.GetRepoId(), WorktreeID: t.rec.GetWorktreeId(),
+		Deadline: expiresAt(t.rec),
 	}
 	for _, alias := range latest(t.rec.GetAliases()) {
 		info.MessageID, info.Attempt = alias.GetMessageId(), int(alias.GetRetryCount())+1
@@ -192,66 +193,6 @@ func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err 
 	}
 }
 
-func (a *Agent) deferAnswer(t *task) {
-	switch err := a.buf.DeferIn(a.base, t.seq()); {
-	case err == nil:
-		a.watchTTL(t.rec)
-	case !errors.Is(err, activity.ErrFinished): // finished: answered already
-		a.failure("record a deferred answer", err)
-	}
-}
-
-func (a *Agent) retryRun(t *task, retry *ack.RetryError) {
-	at := time.Now().Add(retry.After)
-	a.log.Info("a handler asks to run again", "exchange", t.h.d.Name(), "after", retry.After, "error", retry.Err)
-	switch err := a.buf.RetryIn(a.base, t.seq(), at); {
-	case err == nil:
-		a.runLater(t.rec, t.h, at)
-	case !errors.Is(err, activity.ErrFinished):
-		a.failure("record when a handler runs again", err)
-	}
-}
-
-// runLater queues the message again when its time has come. It has no place of the inbound window until then.
-func (a *Agent) runLater(rec *storagepb.InRecord, h *handler, at time.Time) {
-	if deadline := expiresAt(rec); !deadline.IsZero() && deadline.Before(at) {
-		at = deadline
-	}
-	a.later(at, func() {
-		current, err := a.buf.In(rec.GetSequence())
-		if err != nil || current.GetFinished() != 0 {
-			return
-		}
-		var refusal error
-		if h == nil {
-			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
-		}
-		a.inflow.take(rec.GetPayloadBytes())
-		a.queue(current, h, refusal, true, true)
-	})
-}
-
-// watchTTL ends a deferred message when its time to live is over.
-func (a *Agent) watchTTL(rec *storagepb.InRecord) {
-	at := expiresAt(rec)
-	if at.IsZero() {
-		return
-	}
-	a.later(at, func() {
-		a.end(&task{a: a, rec: rec}, nil, ack.Failf(ack.TTLExpired, "ttl_expired"))
-	})
-}
-
-// later calls fn at the given time, in order with other timers.
-func (a *Agent) later(at time.Time, fn func()) {
-	i := &item{class: transportpb.Class_CLASS_WORK}
-	i.due = func() {
-		a.outbox.remove(i)
-		a.background(func(context.Context) { fn() })
-	}
-	a.outbox.idle(i, at)
-}
-
 // end records a message's outcome with its reply and what this agent owes for it, in one batch.
 func (a *Agent) end(t *task, reply proto.Message, err error) {
 	rec, finishErr := a.finish(t, reply, err)
@@ -280,7 +221,11 @@ func (a *Agent) finish(t *task, reply proto.Message, err error) (*storagepb.InRe
 	if body != nil {
 		replyID = a.newID()
 	}
-	return a.buf.FinishIn(a.base, t.seq(), o, body, replyID, a.newID)
+	rec, err := a.buf.FinishIn(a.base, t.seq(), o, body, replyID, a.newID)
+	if err == nil {
+		a.waiting.forget(t.seq())
+	}
+	return rec, err
 }
 
 // encodeReply encodes a reply in its request's format, and checks its size before the outcome is fixed.

@@ -14,6 +14,12 @@ type Info struct {
 	Exchange      string
 	MessageID     string
 	CorrelationID string
+	// ParentCorrelationID is the conversation out of which this one was opened across a swarm boundary, "" without one.
+	ParentCorrelationID string
+	// MessageType is the type that the message came with, which peers of other makes choose freely.
+	MessageType MessageType
+	// RepoID and WorktreeID are what the message is about, as its sender gave them with WithWorktree.
+	RepoID, WorktreeID string
 	// Token names the operation; the same for all attempts. Use it to make side effects idempotent.
 	Token string
 	// Attempt counts the sender's transmissions of the operation from 1.
