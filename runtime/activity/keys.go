@@ -16,13 +16,13 @@ const (
 	keyOutToken     = "ot" // token, address, number; of finished operations
 	keyOutTalk      = "oc" // correlation id, number; of finished operations
 	keyOutUnhandled = "ou" // exchange, place of ending → number
-	keyOutFrame     = "of" // number, attempt, run, frame → Frame
+	keyOutFrame     = "of" // number, run, frame → Frame
 	keyOutStream    = "os" // number → OutStream, of active operations
 	keyInActive     = "ia" // number → InRecord
 	keyInDone       = "id" // number → InRecord
 	keyInBody       = "ib" // number → Body
 	keyInReply      = "ir" // number → Body
-	keyInFrame      = "if" // number, attempt, run, frame → Frame
+	keyInFrame      = "if" // number, run, frame → Frame
 	keyInStream     = "is" // number → InStream, of active messages
 	keyInDedup      = "it" // what identifies a message → number, of finished messages
 	keyInMessage    = "im" // message id, producer → number, of finished messages

@@ -55,8 +55,8 @@ type StreamChange struct {
 	Stream *storagepb.OutStream
 	// Repeated tells that something of it was here already.
 	Repeated bool
-	// Ignored tells that some of it is of no use: of a superseded run, or beyond the limit.
-	Ignored bool
+	// Missing tells that frames are missing before one that is here, or before the end.
+	Missing bool
 }
 
 // outStream is the state of an active stream.
@@ -130,7 +130,7 @@ func (b *Buffer) storeFrames(e *outEntry, f Frames, c *StreamChange) (store.Mark
 			return 0, err
 		}
 	}
-	c.Repeated, c.Ignored = w.repeated, w.ignored
+	c.Repeated = w.repeated
 	c.Stream = e.stream.get()
 	if !w.changed {
 		return 0, nil
@@ -169,12 +169,11 @@ type frameWriter struct {
 	limit uint64
 	s     *outStream
 
-	changed, repeated, ignored bool
+	changed, repeated bool
 }
 
 func (w *frameWriter) add(f StreamFrame) error {
 	if !w.accepts(f.Run) {
-		w.ignored = true
 		return nil
 	}
 	if f.End != nil {
@@ -195,7 +194,6 @@ func (w *frameWriter) add(f StreamFrame) error {
 		w.repeated = true
 		return nil
 	case n > w.limit || n > st.GetStored()+maxAhead || !room || st.GetEnded() && n > st.GetTotal():
-		w.ignored = true
 		if f.Run == 0 && !st.GetLossy() { // nobody can send it again
 			st.Lossy, w.changed = true, true
 		}
@@ -251,9 +249,6 @@ func (b *Buffer) endStream(e *outEntry, f StreamFrame, from string, c *StreamCha
 	if err != nil {
 		return 0, err
 	}
-	if change.Late && change.Duplicate {
-		change.Late = false
-	}
 	c.OutChange = change
 	if change.Finished {
 		return mark, nil
@@ -280,6 +275,9 @@ func (b *Buffer) endStream(e *outEntry, f StreamFrame, from string, c *StreamCha
 
 // completeStream ends an operation that has its outcome and all frames.
 func (b *Buffer) completeStream(e *outEntry, c *StreamChange) (store.Mark, error) {
+	if s := e.stream; s != nil {
+		c.Missing = len(s.ahead) > 0 || s.state.GetEnded() && !complete(s.state)
+	}
 	if e.rec.GetOutcome() == nil || !complete(e.stream.get()) {
 		return 0, nil
 	}
@@ -322,20 +320,18 @@ func (b *Buffer) EndStreamOut(ctx context.Context, seq uint64) (OutChange, error
 	})
 }
 
-// OutStream returns where the frames of an operation stand, nil before the first, and what may be read of them is durable.
-func (b *Buffer) OutStream(ctx context.Context, seq uint64) (*storagepb.OutStream, error) {
+// OutStream returns where the frames of an operation stand, nil before the first. It need not be durable yet.
+func (b *Buffer) OutStream(seq uint64) (*storagepb.OutStream, error) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	rec, e, err := b.findOut(seq)
 	if err != nil {
-		b.mu.Unlock()
 		return nil, err
 	}
-	s, mark := rec.GetStream(), b.markOf(rec)
 	if e != nil {
-		s = e.stream.get()
+		return e.stream.get(), nil
 	}
-	b.mu.Unlock()
-	return s, b.wait(ctx, mark)
+	return rec.GetStream(), nil
 }
 
 // OutFrame returns a frame of an operation, ErrUnknown when there is none, or a later run has replaced it.

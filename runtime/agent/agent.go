@@ -48,6 +48,7 @@ type Agent struct {
 	link     *link
 	order    atomic.Uint64
 	ended    *ended
+	arrivals *arrivals
 	results  chan struct{} // a place for each reply handler that may run at once
 
 	// base carries writes to the buffer; handlers is what handler contexts come from; network ends the connections.
@@ -66,6 +67,7 @@ type Agent struct {
 	ops         map[uint64]*operation
 	withdrawals map[uint64]*operation
 	custodies   map[int64]func(recorded bool)
+	flows       map[uint64]*flow
 }
 
 // phase is where the agent is in its life.
@@ -90,6 +92,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, limits: envelope.Limits{MaxBytes: cfg.MaxEnvelopeBytes}, store: s, instance: s.Instance(),
 		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(), ended: newEnded(),
+		arrivals: newArrivals(), flows: map[uint64]*flow{},
 		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), failed: make(chan struct{}),
 		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{}, custodies: map[int64]func(bool){},
 	}

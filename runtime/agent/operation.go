@@ -32,6 +32,9 @@ type operation struct {
 	waiters int
 	body    *storagepb.Body // until the first submission is answered
 	pace    pace
+	reading reading
+	// replyTimeout ends a stream when its reader waits longer for a frame; 0 for never.
+	replyTimeout time.Duration
 
 	withdrawal uint64 // the last question to take the message back; guarded by the agent's mutex
 }
@@ -77,6 +80,10 @@ func (o *operation) Status() exchange.Status {
 
 // Wait implements exchange.Operation.
 func (o *operation) Wait(ctx context.Context, stage ack.Stage) error {
+	if stage.Terminal() {
+		o.awaited(1)
+		defer o.awaited(-1)
+	}
 	rec, err := o.await(ctx, func(rec *storagepb.OutRecord) bool { return done(rec) || furthest(rec) >= stage })
 	if err != nil {
 		return err
@@ -87,8 +94,17 @@ func (o *operation) Wait(ctx context.Context, stage ack.Stage) error {
 	return nil
 }
 
-// Result implements exchange.Operation.
+// Result implements exchange.Operation. Of a stream, the result is the error that it ends with.
 func (o *operation) Result(ctx context.Context) (proto.Message, error) {
+	if rec, _ := o.current(); rec.GetStreams() {
+		o.awaited(1)
+		defer o.awaited(-1)
+		rec, err := o.await(ctx, done)
+		if err != nil {
+			return nil, err
+		}
+		return o.result(rec)
+	}
 	o.mu.Lock()
 	o.waiters++
 	o.mu.Unlock()
@@ -159,24 +175,37 @@ func (o *operation) refresh() *storagepb.OutRecord {
 		return o.rec // pruned, or the store has failed; what is known stays
 	}
 	o.rec = rec
+	o.wake()
+	return rec
+}
+
+// wake lets everybody look who waits for a change. The lock is held.
+func (o *operation) wake() {
 	close(o.changed)
 	o.changed = make(chan struct{})
-	return rec
 }
 
 // result returns the reply of a finished operation, or the error that its outcome is.
 func (o *operation) result(rec *storagepb.OutRecord) (proto.Message, error) {
+	if rec.GetStreams() {
+		return nil, streamError(rec)
+	}
 	if err := outcomeError(rec); err != nil || !rec.GetWantsReply() {
 		return nil, err
 	}
 	if !rec.GetHasReply() {
-		return nil, &ack.Error{Stage: ack.TimedOut, Code: ack.AckTimeout, Note: rec.GetOutcome().GetNote(), From: rec.GetOutcome().GetFrom()}
+		return nil, missingReply(rec)
 	}
 	body, err := o.a.buf.OutReply(o.seq)
 	if err != nil {
 		return nil, fmt.Errorf("read the reply of %s: %w", o.Ref(), err)
 	}
 	return o.a.decodeReply(o.d, rec.GetExchange(), body)
+}
+
+// missingReply is the error of a request that was fulfilled and ended without its reply, or without all frames.
+func missingReply(rec *storagepb.OutRecord) error {
+	return &ack.Error{Stage: ack.TimedOut, Code: ack.AckTimeout, Note: rec.GetOutcome().GetNote(), From: rec.GetOutcome().GetFrom()}
 }
 
 func (a *Agent) decodeReply(d *exchange.Descriptor, name string, body *storagepb.Body) (proto.Message, error) {

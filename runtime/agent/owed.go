@@ -40,11 +40,13 @@ func (a *Agent) submission(to string, env *commonpb.Envelope) *transportpb.Submi
 	return &transportpb.Submit{To: address.Agent(to).String(), Envelope: env, LowestOpen: a.buf.LowestOpenOut()}
 }
 
-// pay sends what a finished message owes, until the router has it.
+// pay sends what a finished message owes, until the router has it; after its frames, so that they come first.
 func (a *Agent) pay(rec *storagepb.InRecord) {
-	for _, owed := range rec.GetOwed() {
-		a.payOne(rec, owed)
-	}
+	a.whenDrained(rec, func() {
+		for _, owed := range rec.GetOwed() {
+			a.payOne(rec, owed)
+		}
+	})
 }
 
 func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
@@ -94,14 +96,17 @@ func again(c ack.Code) bool {
 	}
 }
 
-// replyAgain sends a recorded reply once more, to a sender that asks for it.
-func (a *Agent) replyAgain(rec *storagepb.InRecord) {
-	body, err := a.buf.InReply(rec.GetSequence())
-	if err != nil {
-		a.log.Warn("a recorded reply cannot be sent again", "ref", a.inRef(rec.GetSequence()), "error", err)
+// answerAgain sends what a message was answered with once more, to a sender that asks for it: the reply, the tool's error,
+// or the end of its stream, by which its reader knows whether frames are missing.
+func (a *Agent) answerAgain(rec *storagepb.InRecord) {
+	if !rec.GetHasReply() && !tellsEnd(rec) && !isToolError(rec) {
 		return
 	}
-	env := a.replyEnvelope(rec, body, a.newID())
+	env, err := a.answerEnvelope(rec, a.newID())
+	if err != nil {
+		a.log.Warn("a recorded answer cannot be sent again", "ref", a.inRef(rec.GetSequence()), "error", err)
+		return
+	}
 	a.sendOnce(transportpb.Class_CLASS_ANSWER, rec.GetFrom(), env, func(string) {}) // the sender asks again
 }
 
@@ -111,11 +116,23 @@ func (a *Agent) owedEnvelope(rec *storagepb.InRecord, owed *storagepb.Owed) (*co
 			ForMessageID: owed.GetAckFor(), Stage: ack.Stage(owed.GetStage()), Code: ack.Code(owed.GetCode()), Note: owed.GetNote(),
 		}, owed.GetMessageId()), nil
 	}
-	body, err := a.buf.InReply(rec.GetSequence())
-	if err != nil {
-		return nil, err
+	return a.answerEnvelope(rec, owed.GetMessageId())
+}
+
+// answerEnvelope makes what a finished message is answered with besides its acknowledgements.
+func (a *Agent) answerEnvelope(rec *storagepb.InRecord, messageID string) (*commonpb.Envelope, error) {
+	switch {
+	case rec.GetHasReply():
+		body, err := a.buf.InReply(rec.GetSequence())
+		if err != nil {
+			return nil, err
+		}
+		return a.replyEnvelope(rec, body, messageID), nil
+	case tellsEnd(rec):
+		return a.streamEnd(rec, messageID)
+	default:
+		return a.toolErrorEnvelope(rec, messageID)
 	}
-	return a.replyEnvelope(rec, body, owed.GetMessageId()), nil
 }
 
 func (a *Agent) ackEnvelope(correlation string, sig ack.Ack, messageID string) *commonpb.Envelope {
@@ -123,7 +140,7 @@ func (a *Agent) ackEnvelope(correlation string, sig ack.Ack, messageID string) *
 }
 
 func (a *Agent) replyEnvelope(rec *storagepb.InRecord, body *storagepb.Body, messageID string) *commonpb.Envelope {
-	env := a.reverse(messageID, rec.GetCorrelationId(), commonpb.MessageType_DATA, body.GetContentType(), body.GetPayload())
+	env := a.reverse(messageID, rec.GetCorrelationId(), resultType(rec), body.GetContentType(), body.GetPayload())
 	if rec.GetToken() != "" {
 		env.IdempotencyToken = envelope.ReplyToken(rec.GetToken())
 	}

@@ -34,7 +34,7 @@ func (a *Agent) delivered(d *transportpb.Delivery) {
 	case transportpb.Class_CLASS_SIGNAL:
 		a.receiveSignal(d)
 	case transportpb.Class_CLASS_ANSWER:
-		a.work.do("answer/"+env.GetIdempotencyToken()+"/"+env.GetCorrelationId(), func() { a.receiveAnswer(d) })
+		a.deliveredAnswer(d, ct)
 	default:
 		h, refusal := a.reg.resolve(ct, exchange.MessageType(env.GetMessageType()))
 		if h != nil {
@@ -141,31 +141,6 @@ func entitled(rec *storagepb.OutRecord, from string) bool {
 	return from == reservedID || err != nil || to.Kind() != address.KindAgent || to.Name() == from
 }
 
-// receiveAnswer stores a reply with the operation that it answers.
-func (a *Agent) receiveAnswer(d *transportpb.Delivery) {
-	env := d.GetEnvelope()
-	token, _ := envelope.RequestToken(env.GetIdempotencyToken())
-	if err := envelope.Validate(env, a.limits); err != nil {
-		a.log.Warn("a reply is not valid", "from", env.GetProducerId(), "error", err)
-		a.settled(d)
-		return
-	}
-	ch, err := a.buf.ReplyOut(a.base, activity.Reply{
-		Token: token, CorrelationID: env.GetCorrelationId(), From: env.GetProducerId(), MessageID: env.GetMessageId(),
-		Body: &storagepb.Body{ContentType: env.GetContentType(), Payload: env.GetPayload()},
-	})
-	switch {
-	case errors.Is(err, activity.ErrUnknown):
-		a.log.Info("a reply answers no request of this agent", "from", env.GetProducerId(), "token", token)
-		a.settled(d)
-	case err != nil:
-		a.failure("record a reply", err)
-	default:
-		a.settled(d)
-		a.handle(ch.Record, a.reg.descriptor(ch.Record.GetExchange()), nil).change(ch, nil)
-	}
-}
-
 // receiveWork stores a message and queues it for its handler.
 func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h *handler, refusal error) {
 	env := d.GetEnvelope()
@@ -247,8 +222,8 @@ func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec 
 	if rec.GetAwaitsCustody() {
 		return // nothing to say before the router has recorded who has it
 	}
-	if rec.GetHasReply() {
-		a.replyAgain(rec)
+	if rec.GetFinished() != 0 {
+		a.answerAgain(rec)
 	}
 	a.signal(rec.GetFrom(), rec.GetCorrelationId(), sig)
 }
@@ -301,6 +276,9 @@ func (a *Agent) custody(c *transportpb.AckAnswer) {
 func (a *Agent) recoverIn() {
 	for _, rec := range a.buf.OpenIn() {
 		h := a.reg.handler(rec.GetExchange())
+		if rec.GetDeferred() || h != nil && h.policy.Resume == exchange.ContinueOnResume {
+			a.resumeFlow(rec)
+		}
 		var refusal error
 		if h == nil {
 			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())

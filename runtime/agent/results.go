@@ -78,6 +78,9 @@ func (a *Agent) callReplyHandler(ctx context.Context, o *operation, fn exchange.
 		From: from, To: rec.GetTo(), Exchange: rec.GetExchange(), MessageID: lastAttempt(rec).GetMessageId(),
 		CorrelationID: rec.GetCorrelationId(), Token: rec.GetToken(), Attempt: len(rec.GetAttempts()), Late: late,
 	}
+	if rec.GetStreams() {
+		ctx = exchange.WithFrames(ctx, a.storedFrames(o, rec, outcome))
+	}
 	return fn(exchange.NewContext(ctx, info.WithRef(o.Ref())), req, reply, outcome)
 }
 

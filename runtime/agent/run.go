@@ -79,7 +79,13 @@ func (a *Agent) runTask(t *task) {
 	}
 	ctx, cancel := a.handlerContext(t, run)
 	defer cancel(nil)
+	ctx, closeFrames, err := a.withFrames(ctx, t, run)
+	if err != nil {
+		a.conclude(ctx, t, nil, err)
+		return
+	}
 	reply, err := a.invoke(ctx, t)
+	closeFrames()
 	a.conclude(ctx, t, reply, err)
 }
 
@@ -218,7 +224,7 @@ func (a *Agent) finish(t *task, reply proto.Message, err error) (*storagepb.InRe
 		o.Stage, o.Code, o.Note = commonpb.AckStage(stage), commonpb.ErrorCode(code), note(err)
 	}
 	replyID := ""
-	if body != nil {
+	if body != nil || tellsEnd(t.rec) || err != nil && isToolCall(t.rec) {
 		replyID = a.newID()
 	}
 	rec, err := a.buf.FinishIn(a.base, t.seq(), o, body, replyID, a.newID)

@@ -79,9 +79,9 @@ func (a *Agent) send(ctx context.Context, out *exchange.Outgoing) (exchange.Oper
 		return nil, err
 	}
 	if existed {
-		return a.handle(rec, out.Exchange, nil), nil
+		return a.streaming(a.handle(rec, out.Exchange, nil), out), nil
 	}
-	return a.handle(rec, out.Exchange, draft.Body), nil
+	return a.streaming(a.handle(rec, out.Exchange, draft.Body), out), nil
 }
 
 func (a *Agent) maySend(ctx context.Context, out *exchange.Outgoing) error {
@@ -131,7 +131,7 @@ func (a *Agent) draft(ctx context.Context, out *exchange.Outgoing) (activity.Dra
 	if err != nil {
 		return activity.Draft{}, err
 	}
-	body := &storagepb.Body{ContentType: contentType(out, overrides(out)), Payload: payload}
+	body := &storagepb.Body{ContentType: contentType(out, requestParams(out)), Payload: payload}
 	now := time.Now()
 	rec := &storagepb.OutRecord{
 		To:                  out.To.String(),
@@ -145,7 +145,9 @@ func (a *Agent) draft(ctx context.Context, out *exchange.Outgoing) (activity.Dra
 		CreatedAt:           timestamppb.New(now),
 		Deadline:            timestamppb.New(now.Add(patience(out))),
 		TtlMs:               milliseconds(out.Policy.TTL),
-		WantsReply:          out.Exchange.Kind() == exchange.KindCall,
+		WantsReply:          out.Exchange.Kind() != exchange.KindOneWay,
+		Streams:             out.Exchange.Kind() == exchange.KindStream,
+		Window:              announcedWindow(out),
 		AckTimeoutNs:        int64(out.Policy.AckTimeout),
 		Retry:               storedRetry(out.Policy.Retry),
 	}
@@ -197,9 +199,10 @@ func (a *Agent) name(ctx context.Context, out *exchange.Outgoing, d *activity.Dr
 	return nil
 }
 
-// patience is how long the operation may take: a caller that waits ends it with the reply timeout.
+// patience is how long the operation may take: a caller that waits ends it with the reply timeout, but for a stream, which
+// has the timeout for each frame.
 func patience(out *exchange.Outgoing) time.Duration {
-	if out.Caller && out.Policy.ReplyTimeout > 0 {
+	if out.Caller && out.Policy.ReplyTimeout > 0 && out.Exchange.Kind() != exchange.KindStream {
 		return min(out.Policy.ReplyTimeout, out.Policy.Deadline)
 	}
 	return out.Policy.Deadline

@@ -54,6 +54,9 @@ func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *s
 	if done(rec) {
 		return o
 	}
+	if s, err := a.buf.OutStream(o.seq); err == nil && s != nil { // left by an earlier process
+		o.reading.frames, o.reading.found = s, s.GetStored()
+	}
 	o.item = &item{
 		class: transportpb.Class_CLASS_WORK,
 		order: o.seq,
@@ -268,11 +271,11 @@ func (o *operation) schedule() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	rec, p := o.rec, o.pace
-	next := rec.GetDeadline().AsTime()
+	next := o.deadline()
 	if p.withdrawing {
 		next = next.Add(withdrawPatience)
 	}
-	for _, t := range []time.Time{p.again, moment(rec.GetNextAttemptAt()), expiry(rec)} {
+	for _, t := range []time.Time{p.again, moment(rec.GetNextAttemptAt()), expiry(rec), o.graceEnds(), o.reading.askAt} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -295,14 +298,19 @@ func (o *operation) due() {
 		return
 	}
 	o.mu.Lock()
-	p := o.pace
+	p, deadline, grace, askAt := o.pace, o.deadline(), o.graceEnds(), o.reading.askAt
 	o.mu.Unlock()
 	now := time.Now()
 	reached := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
-	case reached(rec.GetDeadline().AsTime()):
-		o.expire(now)
+	case reached(grace):
+		o.endStream()
 		return
+	case reached(deadline):
+		o.expire(now, deadline)
+		return
+	case reached(askAt):
+		o.askMissing()
 	case reached(expiry(rec)):
 		o.finish(ack.Failed, ack.TTLExpired, "ttl_expired: it was still with its sender")
 		return
@@ -355,7 +363,7 @@ func (o *operation) attempt() {
 
 // expire ends an operation at its deadline. What the router may still give back is withdrawn first, so that the outcome
 // tells whether the message was certainly never delivered.
-func (o *operation) expire(now time.Time) {
+func (o *operation) expire(now, deadline time.Time) {
 	rec, _ := o.current()
 	if rec.GetOutcome() != nil { // fulfilled, but the reply never came
 		o.finish(ack.TimedOut, ack.AckTimeout, "reply_missing")
@@ -377,7 +385,7 @@ func (o *operation) expire(now time.Time) {
 			N: n, To: rec.GetTo(), Token: rec.GetToken(), MessageId: lastAttempt(rec).GetMessageId(),
 		})
 		o.schedule()
-	case first, now.After(rec.GetDeadline().AsTime().Add(withdrawPatience - time.Millisecond)):
+	case first, now.After(deadline.Add(withdrawPatience - time.Millisecond)):
 		o.finish(ack.TimedOut, ack.AckTimeout, noteOutcomeUnknown)
 	default:
 		o.schedule()
