@@ -11,7 +11,7 @@ BUF := $(TOOL) buf
 # Folders with a buf.gen.yaml. golden/ is checked and written by its own test.
 GENERATED := . examples/review
 # Modules besides the one in the root.
-MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen-sw4rm-docs/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen-sw4rm-docs/go.mod buf-plugin-sw4rm/go.mod))
 # The race detector needs a C compiler.
 CC_FOUND := $(shell command -v "$$(go env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE := $(if $(CC_FOUND),-race)
