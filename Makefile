@@ -92,3 +92,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (10s).
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH (all).
 	@cd bench && go test -run '^$$' -bench '$(BENCH)' -benchmem $(ARGS) ./...
+
+.PHONY: bench-plugin
+bench-plugin: ## Measure the generator beside protoc-gen-go-grpc and protoc-gen-connect-go.
+	@cd bench && go run ./plugin $(ARGS)
