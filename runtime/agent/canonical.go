@@ -76,14 +76,14 @@ func (c *canonical) identify() error {
 	}()
 	select {
 	case h := <-header:
+		if v := h.md.Get(headerRouter); len(v) > 0 {
+			c.ours = v[0]
+		}
 		if h.err == nil && h.md == nil {
 			_, h.err = c.in.Recv()
 		}
 		if h.err != nil {
-			return fmt.Errorf("open the canonical stream: %w", h.err)
-		}
-		if v := h.md.Get(headerRouter); len(v) > 0 {
-			c.ours = v[0]
+			return fmt.Errorf("open the canonical stream: %w", c.goodbye(h.err))
 		}
 	case <-time.After(2 * time.Second):
 	}
@@ -130,7 +130,7 @@ func (c *canonical) submit(m *transportpb.Submit) {
 			answer = answerFromReason(res.GetAccepted(), res.GetReason())
 		}
 		if answer == nil {
-			c.cancel(fmt.Errorf("send over the canonical RPC: %w", err))
+			c.cancel(fmt.Errorf("send over the canonical RPC: %w", c.goodbye(err)))
 			return
 		}
 		answer.N = m.GetN()
@@ -158,7 +158,7 @@ func (c *canonical) ackDelivery(m *transportpb.DeliveryAck) {
 			c.noAcks.Store(true)
 		case err != nil && c.ours == "": // nothing depends on it there, and the stream tells when the router is gone
 		case err != nil:
-			c.cancel(fmt.Errorf("acknowledge a delivery over the canonical RPC: %w", err))
+			c.cancel(fmt.Errorf("acknowledge a delivery over the canonical RPC: %w", c.goodbye(err)))
 		default:
 			c.events.custody(&transportpb.AckAnswer{Seq: m.GetSeq(), Recorded: res.GetRecorded()})
 		}
@@ -179,10 +179,21 @@ func (c *canonical) run(ctx context.Context) error {
 			if errors.Is(err, io.EOF) {
 				return errors.New("the router closed the canonical stream")
 			}
-			return fmt.Errorf("receive over the canonical stream: %w", err)
+			return fmt.Errorf("receive over the canonical stream: %w", c.goodbye(err))
 		}
 		c.deliver(item)
 	}
+}
+
+// goodbye returns the reason for which a router of this module ends the session, when the status is one: its message
+// begins with the reason's name. Any other error is returned as it is.
+func (c *canonical) goodbye(err error) error {
+	word, note, ok := strings.Cut(status.Convert(err).Message(), ": ")
+	reason, known := transportpb.Goodbye_Reason_value["REASON_"+strings.ToUpper(word)]
+	if !ok || !known || c.ours == "" {
+		return err
+	}
+	return &goodbyeError{transportpb.Goodbye_Reason(reason), note}
 }
 
 // deliver hands an item on, unless a broadcasting router sent what is addressed to somebody else.

@@ -55,12 +55,17 @@ func newPeer(t *testing.T, register func(s *grpc.Server)) *peer {
 
 func (p *peer) agent(id string) *agent.Agent {
 	p.t.Helper()
+	return p.agentOn(id, store.NewMemory())
+}
+
+func (p *peer) agentOn(id string, s store.Store) *agent.Agent {
+	p.t.Helper()
 	a, err := agent.New(agent.Config{
 		ID: id, Logger: slog.New(slog.DiscardHandler),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return p.listener.DialContext(ctx)
 		})},
-	}, store.NewMemory())
+	}, s)
 	require.NoError(p.t, err)
 	p.t.Cleanup(func() { assert.NoError(p.t, a.Close()) })
 	return a
