@@ -3,7 +3,6 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,7 +21,14 @@ type Parameter struct {
 	Meaning string
 
 	// set is nil for the parameters that every plugin of this kind has.
-	set func(o *schema.Options, value string) bool
+	set func(s *settings, value string) bool
+}
+
+// settings are what the parameters say.
+type settings struct {
+	schema schema.Options
+	// debug prints the stack of an internal error.
+	debug bool
 }
 
 // Parameters returns all parameters, ours first.
@@ -31,6 +37,7 @@ func Parameters() []Parameter {
 		{"services", "annotated, all", "annotated", "generate services that have our option, or an RPC that does; or every service", setServices},
 		{"only", "send, handle", "", "generate callers and senders only, or handlers only; descriptors of exchanges come with both", setOnly},
 		{"package_suffix", "SUFFIX of a-z 0-9 _", "", "generate into a package below that of the messages, named like it with this suffix", setPackageSuffix},
+		{"debug", "true, false", "false", "print the stack of an internal error", setDebug},
 		{"paths", "import, source_relative", "import", "name files after the Go import path, or after the schema", nil},
 		{"module", "PREFIX", "", "leave this prefix out of file names", nil},
 		{"annotate_code", "true, false", "false", "write .meta files that lead from generated declarations to the schema", nil},
@@ -40,26 +47,32 @@ func Parameters() []Parameter {
 	}
 }
 
-func setServices(o *schema.Options, value string) bool {
-	o.AllServices = value == "all"
+func setServices(s *settings, value string) bool {
+	s.schema.AllServices = value == "all"
 	return value == "all" || value == "annotated"
 }
 
-func setOnly(o *schema.Options, value string) bool {
+func setOnly(s *settings, value string) bool {
 	sides := map[string]schema.Side{"send": schema.Send, "handle": schema.Handle}
 	side, ok := sides[value]
-	o.Only = side
+	s.schema.Only = side
 	return ok
 }
 
-func setPackageSuffix(o *schema.Options, value string) bool {
-	o.PackageSuffix = value
-	return regexp.MustCompile(`^[a-z0-9_]+$`).MatchString(value)
+func setPackageSuffix(s *settings, value string) bool {
+	s.schema.PackageSuffix = value
+	return value != "" && strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+// setDebug takes a value of "" too: the parameter may stand alone.
+func setDebug(s *settings, value string) bool {
+	s.debug = value != "false"
+	return value == "" || value == "true" || value == "false"
 }
 
 // parse reads our parameters; the others are left to protogen. The error has a line for each mistake.
-func parse(parameter string) (schema.Options, error) {
-	var o schema.Options
+func parse(parameter string) (settings, error) {
+	var s settings
 	var mistakes []error
 	seen := make(map[string]bool)
 	for _, p := range strings.Split(parameter, ",") {
@@ -75,11 +88,11 @@ func parse(parameter string) (schema.Options, error) {
 		switch known, ok := find(name); {
 		case !ok:
 			mistakes = append(mistakes, fmt.Errorf("unknown parameter %q. Fix: use %s", name, names()))
-		case known.set != nil && !known.set(&o, value):
+		case known.set != nil && !known.set(&s, value):
 			mistakes = append(mistakes, fmt.Errorf("parameter %s is %q. Fix: use %s", name, value, known.choices()))
 		}
 	}
-	return o, errors.Join(mistakes...)
+	return s, errors.Join(mistakes...)
 }
 
 // find returns the parameter with the given name.

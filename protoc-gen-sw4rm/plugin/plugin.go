@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"google.golang.org/protobuf/compiler/protogen"
@@ -20,13 +21,28 @@ import (
 // parameters are part of the response. The error is for a request that cannot be read, or streams that fail; nothing is
 // written to out then. Warnings go to log.
 func Run(in io.Reader, out, log io.Writer) error {
+	return generator{emit: emit.File, log: log}.run(in, out)
+}
+
+// generator answers requests.
+type generator struct {
+	// emit writes the code for a file.
+	emit func(*schema.File) ([]byte, error)
+	log  io.Writer
+}
+
+func (g generator) run(in io.Reader, out io.Writer) error {
 	b, err := io.ReadAll(in)
 	if err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	resp, err := respond(b, log)
+	request, err := schema.ReadInput(b)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w. Fix: run this program through buf or protoc", err)
+	}
+	resp, err := g.respond(request)
+	if err != nil {
+		resp = failure(err)
 	}
 	b, err = proto.Marshal(resp)
 	if err != nil {
@@ -38,47 +54,31 @@ func Run(in io.Reader, out, log io.Writer) error {
 	return nil
 }
 
-func respond(request []byte, log io.Writer) (resp *pluginpb.CodeGeneratorResponse, err error) {
-	in, err := schema.ReadInput(request)
-	if err != nil {
-		return nil, fmt.Errorf("%w. Fix: run this program through buf or protoc", err)
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			resp, err = failure(fmt.Errorf("protoc-gen-sw4rm: internal error: %v. Fix: report it with the schema", p)), nil
-		}
-	}()
-	resp, err = generate(in, log)
-	if err != nil {
-		return failure(err), nil
-	}
-	return resp, nil
-}
-
-func generate(in *schema.Input, log io.Writer) (*pluginpb.CodeGeneratorResponse, error) {
-	opts, err := parse(in.Request.GetParameter())
+func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorResponse, err error) {
+	s, err := parse(in.Request.GetParameter())
 	if err != nil {
 		return nil, err
 	}
+	defer g.recovered(s, "", &err)
 	gen, err := protogen.Options{}.New(in.Request)
 	if err != nil {
 		return nil, err
 	}
-	model, findings := schema.Check(in, gen, opts)
+	model, findings := schema.Check(in, gen, s.schema)
 	if len(findings) > 0 {
 		return nil, findings
 	}
 	for _, w := range model.Warnings {
-		_, _ = fmt.Fprintf(log, "protoc-gen-sw4rm: warning: %v\n", w)
+		_, _ = fmt.Fprintf(g.log, "protoc-gen-sw4rm: warning: %v\n", w)
 	}
 	gen.SupportedFeatures = features
 	gen.SupportedEditionsMinimum, gen.SupportedEditionsMaximum = minimumEdition, maximumEdition
 	for _, f := range model.Files {
-		if err := write(gen, f); err != nil {
+		if err := g.write(gen, s, f); err != nil {
 			return nil, err
 		}
 	}
-	resp := gen.Response()
+	resp = gen.Response()
 	if resp.Error != nil {
 		return nil, errors.New(resp.GetError())
 	}
@@ -89,20 +89,38 @@ func generate(in *schema.Input, log io.Writer) (*pluginpb.CodeGeneratorResponse,
 }
 
 // write adds the code for f to the response.
-func write(gen *protogen.Plugin, f *schema.File) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: internal error: %v. Fix: report it with the schema", f.Proto.Desc.Path(), p)
-		}
-	}()
-	content, err := emit.File(f)
+func (g generator) write(gen *protogen.Plugin, s settings, f *schema.File) (err error) {
+	defer g.recovered(s, " in the code for "+contents(f), &err)
+	content, err := g.emit(f)
 	if err != nil {
 		return err
 	}
-	g := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
-	annotate(g, f)
-	_, err = g.Write(content)
+	out := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
+	annotate(out, f)
+	_, err = out.Write(content)
 	return err
+}
+
+// recovered turns a panic into an error. The stack is for those who mend this program.
+func (g generator) recovered(s settings, where string, err *error) {
+	if p := recover(); p != nil {
+		if s.debug {
+			_, _ = fmt.Fprintf(g.log, "protoc-gen-sw4rm: %v\n%s", p, debug.Stack())
+		}
+		*err = fmt.Errorf("protoc-gen-sw4rm: internal error%s: %v. Fix: report it with the schema, and with what debug=true prints", where, p)
+	}
+}
+
+// contents names a file with its services and payloads.
+func contents(f *schema.File) string {
+	var names []string
+	for _, s := range f.Services {
+		names = append(names, s.Name)
+	}
+	for _, p := range f.Payloads {
+		names = append(names, p.Name)
+	}
+	return f.Proto.Desc.Path() + " (" + strings.Join(names, ", ") + ")"
 }
 
 // annotate says which declarations come from which services and RPCs; protogen writes it out on request.
@@ -135,8 +153,10 @@ const (
 )
 
 func failure(err error) *pluginpb.CodeGeneratorResponse {
+	// The protobuf library writes one space or the other into its errors, so that nobody relies on them.
+	text := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\ufffd"), "\u00a0", " ")
 	return &pluginpb.CodeGeneratorResponse{
-		Error:             proto.String(strings.ToValidUTF8(err.Error(), "\ufffd")),
+		Error:             proto.String(text),
 		SupportedFeatures: proto.Uint64(features),
 		MinimumEdition:    proto.Int32(int32(minimumEdition)),
 		MaximumEdition:    proto.Int32(int32(maximumEdition)),

@@ -3,19 +3,13 @@ package plugin_test
 import (
 	"bytes"
 	"fmt"
-	"go/ast"
-	"go/format"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -56,7 +50,7 @@ func golden(t testing.TB, parameter, prefix string) *pluginpb.CodeGeneratorReque
 	require.NoError(t, filepath.WalkDir("../../golden", func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel("../../golden", path)
 		rel = filepath.ToSlash(rel)
-		if err == nil && strings.HasSuffix(rel, ".proto") && strings.HasPrefix(rel, prefix) && !strings.HasPrefix(rel, "errors_") && !strings.HasPrefix(rel, "suffix/") {
+		if err == nil && strings.HasSuffix(rel, ".proto") && strings.HasPrefix(rel, prefix) && !strings.HasPrefix(rel, "errors_") && !strings.HasPrefix(rel, "suffix/") && !strings.HasPrefix(rel, "cases/") {
 			files = append(files, rel)
 		}
 		return err
@@ -65,15 +59,7 @@ func golden(t testing.TB, parameter, prefix string) *pluginpb.CodeGeneratorReque
 	return plugintest.Request(t, []string{"../../golden", "../../proto"}, parameter, files...)
 }
 
-func contents(resp *pluginpb.CodeGeneratorResponse) map[string]string {
-	m := make(map[string]string, len(resp.GetFile()))
-	for _, f := range resp.GetFile() {
-		m[f.GetName()] = f.GetContent()
-	}
-	return m
-}
-
-func TestOutputIsTheSameInAnyOrder(t *testing.T) {
+func outputIsTheSameInAnyOrder(t *testing.T) {
 	t.Parallel()
 	req := golden(t, "paths=source_relative,services=annotated", "")
 	first := plugintest.Run(t, req)
@@ -81,7 +67,7 @@ func TestOutputIsTheSameInAnyOrder(t *testing.T) {
 	require.Greater(t, len(first.GetFile()), 15)
 	require.True(t, proto.Equal(first, plugintest.Run(t, req)), "a second run differs")
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 5 {
+	for range 20 {
 		shuffled := proto.Clone(req).(*pluginpb.CodeGeneratorRequest)
 		random.Shuffle(len(shuffled.FileToGenerate), func(i, j int) {
 			s := shuffled.FileToGenerate
@@ -90,14 +76,14 @@ func TestOutputIsTheSameInAnyOrder(t *testing.T) {
 		require.True(t, proto.Equal(first, plugintest.Run(t, shuffled)))
 	}
 	// One call for each folder gives what one call for all gives.
-	for name, content := range contents(first) {
+	for name, content := range plugintest.Contents(first) {
 		dir := name[:strings.LastIndex(name, "/")+1]
 		alone := proto.Clone(req).(*pluginpb.CodeGeneratorRequest)
 		alone.FileToGenerate = slices.DeleteFunc(slices.Clone(req.FileToGenerate), func(f string) bool {
 			return f[:strings.LastIndex(f, "/")+1] != dir
 		})
 		alone.SourceFileDescriptors = nil
-		require.Equal(t, content, contents(plugintest.Run(t, alone))[name], name)
+		require.Equal(t, content, plugintest.Contents(plugintest.Run(t, alone))[name], name)
 	}
 }
 
@@ -111,31 +97,7 @@ func TestErrorsAreTheSameInAnyOrder(t *testing.T) {
 	require.Equal(t, want, plugintest.Run(t, plugintest.Request(t, roots, "", files...)).GetError())
 }
 
-// TestOutputIsCleanGo holds generated code to gofmt, to the imports that it may have, and to comments that no tool obeys.
-func TestOutputIsCleanGo(t *testing.T) {
-	t.Parallel()
-	directive := regexp.MustCompile(`^//(line |export |extern |cgo |[a-z0-9]+:[a-z0-9])|^// ?\+build|(?i)^// ?nolint|^/\*line`)
-	resp := plugintest.Run(t, golden(t, "paths=source_relative", ""))
-	for name, content := range contents(resp) {
-		formatted, err := format.Source([]byte(content))
-		require.NoError(t, err, name)
-		assert.Equal(t, string(formatted), content, "%s is not formatted", name)
-		file, err := parser.ParseFile(token.NewFileSet(), name, content, parser.ParseComments)
-		require.NoError(t, err, name)
-		require.True(t, ast.IsGenerated(file), name)
-		for _, group := range file.Comments {
-			for _, c := range group.List {
-				assert.False(t, directive.MatchString(c.Text), "%s: %q", name, c.Text)
-				assert.NotContains(t, c.Text, "\r")
-			}
-		}
-		for _, imp := range file.Imports {
-			assert.Regexp(t, `^"(context|time|github.com/sw4rm/sw4rm-go/(runtime/(exchange|address)|golden/.*)|google.golang.org/protobuf/types/.*)"$`, imp.Path.Value)
-		}
-	}
-}
-
-func TestHostileComments(t *testing.T) {
+func hostileComments(t *testing.T) {
 	t.Parallel()
 	req := request(t, "", header+service)
 	text := "go:generate a\r\nline x:1\rgo:build ignore\u2028//go:linkname x y\n*/\x00\x1b\u202e\xff `\n+build linux\n nolint"
@@ -152,7 +114,7 @@ func TestHostileComments(t *testing.T) {
 	require.Contains(t, got, "// 'go:generate' a\n// 'line' x:1\n// 'go:build' ignore\n// //go:linkname x y\n// */\\u0000\\u001b\\u202e\ufffd `\n// '+build' linux\n// 'nolint'\n")
 }
 
-func TestParameters(t *testing.T) {
+func parameters(t *testing.T) {
 	t.Parallel()
 	schema := header + "service Plain { rpc Ask(Req) returns (Res); }"
 	for parameter, want := range map[string]string{
@@ -173,14 +135,14 @@ func TestParameters(t *testing.T) {
 		require.Equal(t, want, resp.GetFile()[0].GetName())
 	}
 	for parameter, want := range map[string]string{
-		"service=all":                    `unknown parameter "service". Fix: use services, only, package_suffix, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE`,
-		"services":                       `parameter services is "". Fix: use services=annotated (the default) or services=all`,
-		"services=some":                  `parameter services is "some". Fix: use services=annotated (the default) or services=all`,
-		"services=all,services=all":      `parameter services is there twice. Fix: leave one of them out`,
-		"only=both":                      `parameter only is "both". Fix: use only=send or only=handle`,
-		"package_suffix":                 `parameter package_suffix is "". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
-		"package_suffix=-x":              `parameter package_suffix is "-x". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
-		"simple,services=x,paths=import,paths=import": `unknown parameter "simple". Fix: use services, only, package_suffix, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE
+		"service=all":               `unknown parameter "service". Fix: use services, only, package_suffix, debug, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE`,
+		"services":                  `parameter services is "". Fix: use services=annotated (the default) or services=all`,
+		"services=some":             `parameter services is "some". Fix: use services=annotated (the default) or services=all`,
+		"services=all,services=all": `parameter services is there twice. Fix: leave one of them out`,
+		"only=both":                 `parameter only is "both". Fix: use only=send or only=handle`,
+		"package_suffix":            `parameter package_suffix is "". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
+		"package_suffix=-x":         `parameter package_suffix is "-x". Fix: use package_suffix=SUFFIX of a-z 0-9 _`,
+		"simple,services=x,paths=import,paths=import": `unknown parameter "simple". Fix: use services, only, package_suffix, debug, paths, module, annotate_code, default_api_level, MFILE or apilevelMFILE
 parameter services is "x". Fix: use services=annotated (the default) or services=all
 parameter paths is there twice. Fix: leave one of them out`,
 		"paths=absolute":                 `unknown path type "absolute": want "import" or "source_relative"`,
@@ -194,23 +156,7 @@ parameter paths is there twice. Fix: leave one of them out`,
 	}
 }
 
-func TestEditions(t *testing.T) {
-	t.Parallel()
-	resp := plugintest.Run(t, request(t, "", header+service))
-	require.Equal(t, uint64(3), resp.GetSupportedFeatures())
-	require.Equal(t, int32(descriptorpb.Edition_EDITION_PROTO2), resp.GetMinimumEdition())
-	require.Equal(t, int32(descriptorpb.Edition_EDITION_2024), resp.GetMaximumEdition())
-}
-
-func TestAnnotateCode(t *testing.T) {
-	t.Parallel()
-	resp := plugintest.Run(t, request(t, "annotate_code=true", header+service))
-	require.Empty(t, resp.GetError())
-	require.Len(t, resp.GetFile(), 2)
-	require.Contains(t, resp.GetFile()[1].GetContent(), "source_file:")
-}
-
-func TestWithoutSourceInfo(t *testing.T) {
+func withoutSourceInfo(t *testing.T) {
 	t.Parallel()
 	req := request(t, "", header+`service Acme {
 		rpc Ask(Req) returns (stream Res) { option (sw4rm.options.v1.exchange) = {deadline: {}}; }
@@ -221,8 +167,8 @@ func TestWithoutSourceInfo(t *testing.T) {
 	require.Equal(t, `acme.proto: acme.v1.Acme.Ask: deadline of acme.v1.Acme.Ask is 0. Fix: write at least {nanos: 1000000}, or leave it out`, plugintest.Run(t, req).GetError())
 }
 
-// TestInnermostLocations keeps of each option what some compilers record: the option, and its innermost fields.
-func TestInnermostLocations(t *testing.T) {
+// innermostLocations keeps of each option what some compilers record: the option, and its innermost fields.
+func innermostLocations(t *testing.T) {
 	t.Parallel()
 	req := request(t, "", header+`service Acme {
   rpc Ask(Req) returns (Res) {
@@ -251,8 +197,8 @@ func TestInnermostLocations(t *testing.T) {
 acme.proto:15:43: idempotency field "di" is not a field of acme.v1.Req, the request of acme.v1.Acme.Ask. Fix: did you mean "id"?`, plugintest.Run(t, req).GetError())
 }
 
-// TestSourceRetention takes the options out of the descriptors that a compiler strips, but leaves them in the others.
-func TestSourceRetention(t *testing.T) {
+// sourceRetention takes the options out of the descriptors that a compiler strips, but leaves them in the others.
+func sourceRetention(t *testing.T) {
 	t.Parallel()
 	req := request(t, "", header+service)
 	want := plugintest.Run(t, req)
@@ -268,46 +214,33 @@ func TestSourceRetention(t *testing.T) {
 	require.True(t, proto.Equal(want, plugintest.Run(t, req)))
 }
 
-// exchangeOption puts raw in the place of the exchange option of acme.v1.Acme.Ask.
-func exchangeOption(req *pluginpb.CodeGeneratorRequest, raw []byte) {
-	for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
-		for _, s := range f.GetService() {
-			o := &descriptorpb.MethodOptions{}
-			o.ProtoReflect().SetUnknown(raw)
-			s.Method[0].Options = o
+// exchangeOption returns a test that puts raw in the place of the exchange option of acme.v1.Acme.Ask.
+func exchangeOption(raw []byte, want string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Parallel()
+		req := request(t, "", header+service)
+		for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+			for _, s := range f.GetService() {
+				o := &descriptorpb.MethodOptions{}
+				o.ProtoReflect().SetUnknown(raw)
+				s.Method[0].Options = o
+			}
 		}
+		require.Equal(t, want, plugintest.Run(t, req).GetError())
 	}
 }
 
-func TestOptionsOfOtherVersions(t *testing.T) {
-	t.Parallel()
-	message := func(fields ...[]byte) []byte {
-		return protowire.AppendBytes(protowire.AppendTag(nil, 8355, protowire.BytesType), bytes.Join(fields, nil))
-	}
-	number := func(field protowire.Number, v uint64) []byte {
-		return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
-	}
-	for name, c := range map[string]struct {
-		raw  []byte
-		want string
-	}{
-		"field":  {message(number(77, 1)), "acme.proto:12:32: field 77 of sw4rm.options.v1.ExchangeOptions is unknown to this version of protoc-gen-sw4rm. Fix: use a newer protoc-gen-sw4rm, or an older sw4rm/options/v1/options.proto"},
-		"enum":   {message(number(1, 5)), "acme.proto:12:32: type 5 has no name in this version of protoc-gen-sw4rm. Fix: use a newer protoc-gen-sw4rm, or one of CONTROL, DATA, NOTIFICATION, HITL_INVOCATION, WORKTREE_CONTROL, NEGOTIATION, TOOL_CALL"},
-		"scalar": {number(8355, 1), "acme.proto:12:32: option 8355 of acme.v1.Acme.Ask cannot be read as sw4rm.options.v1.ExchangeOptions. Fix: import sw4rm/options/v1/options.proto as it is (protoc-gen-sw4rm proto DIR writes it), and give other extensions another number"},
-		"text":   {message([]byte("\xff")), "acme.proto:12:32: option 8355 of acme.v1.Acme.Ask cannot be read as sw4rm.options.v1.ExchangeOptions. Fix: import sw4rm/options/v1/options.proto as it is (protoc-gen-sw4rm proto DIR writes it), and give other extensions another number"},
-		"pieces": {append(message(number(10, 1)), message(number(10, 0))...), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			req := request(t, "", header+service)
-			exchangeOption(req, c.raw)
-			require.Equal(t, c.want, plugintest.Run(t, req).GetError())
-		})
-	}
+// encoded returns an exchange option with the given fields.
+func encoded(fields ...[]byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(nil, 8355, protowire.BytesType), bytes.Join(fields, nil))
 }
 
-// TestVendoredOptions imports the options under another path.
-func TestVendoredOptions(t *testing.T) {
+func number(field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
+}
+
+// vendoredOptions imports the options under another path.
+func vendoredOptions(t *testing.T) {
 	t.Parallel()
 	source := plugintest.ReadFile(t, "../../proto/sw4rm/options/v1/options.proto")
 	req := plugintest.RequestFor(t, "none", "", map[string]string{
@@ -338,28 +271,7 @@ func TestOutputStaysInItsFolder(t *testing.T) {
 	require.Equal(t, `output file "example.com/x/acme_sw4rm.pb.go" would be written twice. Fix: rename one of the schemas, or use paths=source_relative`, plugintest.Run(t, twice).GetError())
 }
 
-func TestNamesThatTheGoCommandReads(t *testing.T) {
-	t.Parallel()
-	for file, c := range map[string]struct{ name, log string }{
-		"job_arm.proto":      {"job_arm_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_arm.proto: job_arm.pb.go is compiled for arm only, because of its name. Fix: rename the schema\n"},
-		"job_linux.v1.proto": {"job_linux_v1_sw4rm.pb.go", "protoc-gen-sw4rm: warning: job_linux.v1.proto: job_linux.v1.pb.go is compiled for linux only, because of its name. Fix: rename the schema\n"},
-		"linux.proto":        {"linux_sw4rm.pb.go", ""},
-		"job.v1_linux.proto": {"job.v1_linux_sw4rm.pb.go", ""},
-		"job_test.proto":     {"job_test_sw4rm.pb.go", ""},
-	} {
-		req := plugintest.RequestFor(t, "../../proto", "paths=source_relative", map[string]string{file: header + service}, file)
-		in, err := proto.Marshal(req)
-		require.NoError(t, err)
-		var out, log bytes.Buffer
-		require.NoError(t, plugin.Run(bytes.NewReader(in), &out, &log))
-		resp := new(pluginpb.CodeGeneratorResponse)
-		require.NoError(t, proto.Unmarshal(out.Bytes(), resp))
-		require.Equal(t, c.name, resp.GetFile()[0].GetName())
-		require.Equal(t, c.log, log.String())
-	}
-}
-
-func TestGarbage(t *testing.T) {
+func garbage(t *testing.T) {
 	t.Parallel()
 	valid, err := proto.Marshal(request(t, "", header+service))
 	require.NoError(t, err)
@@ -371,9 +283,9 @@ func TestGarbage(t *testing.T) {
 	require.Empty(t, plugintest.Run(t, new(pluginpb.CodeGeneratorRequest)).GetFile())
 }
 
-// TestLargeSchemas holds the work to grow with the schema, not faster: by what is allocated, which is the same on every
+// largeSchemas holds the work to grow with the schema, not faster: by what is allocated, which is the same on every
 // machine. It is not parallel, since others would be counted with it.
-func TestLargeSchemas(t *testing.T) {
+func largeSchemas(t *testing.T) {
 	allocs := func(services int) float64 {
 		req := request(t, "", largeSchema(services))
 		return testing.AllocsPerRun(1, func() {

@@ -33,7 +33,7 @@ func (c *checker) key(pos Position, p, rpc string, request *protogen.Message) []
 	for i, name := range names {
 		f := fieldOf(m, name)
 		if f == nil {
-			c.report(pos, didYouMean(name, fieldNames(m), "name a field of "+string(m.Desc.FullName())),
+			c.report(pos, didYouMean(name, fieldNames(m), oneOf(m)),
 				"idempotency field %q is not a field of %s%s", name, m.Desc.FullName(), within(p, name, rpc, m == request))
 			return nil
 		}
@@ -73,6 +73,19 @@ func fieldOf(m *protogen.Message, name string) *protogen.Field {
 		return nil
 	}
 	return m.Fields[d.Index()]
+}
+
+// oneOf names the fields of a message as a remedy.
+func oneOf(m *protogen.Message) string {
+	const few = 10
+	switch n := len(m.Fields); {
+	case n == 0:
+		return "give " + string(m.Desc.FullName()) + " a field"
+	case n > few:
+		return "name a field of " + string(m.Desc.FullName())
+	default:
+		return "use one of " + strings.Join(fieldNames(m), ", ")
+	}
 }
 
 func fieldNames(m *protogen.Message) []string {

@@ -332,7 +332,7 @@ func (r layerReader) idempotency(o *optionspb.IdempotencyOptions) value[idempote
 
 // contentType reads a content type for foreign peers.
 func (r layerReader) contentType(s string) value[string] {
-	problem := ""
+	problem, fix := "", `write "application/json", "application/protobuf", or a type that ends in +json or +protobuf`
 	switch _, params, err := mime.ParseMediaType(s); {
 	case err != nil || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }):
 		problem = "is not a media type"
@@ -344,12 +344,12 @@ func (r layerReader) contentType(s string) value[string] {
 		for _, ours := range []string{"message", "method", "kind", "to"} {
 			if _, ok := params[ours]; ok {
 				problem = fmt.Sprintf("has the parameter %q, with which agents of ours name exchanges and recipients", ours)
+				fix = "leave the parameter out"
 			}
 		}
 	}
 	if problem != "" {
-		r.c.report(r.pos(12), `write "application/json", "application/protobuf", or a type that ends in +json or +protobuf`,
-			"content_type %q of %s %s", s, r.element, problem)
+		r.c.report(r.pos(12), fix, "content_type %q of %s %s", s, r.element, problem)
 		return value[string]{}
 	}
 	return set(r, s, "content_type", 12)

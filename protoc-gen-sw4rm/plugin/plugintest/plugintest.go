@@ -17,8 +17,6 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/gofeaturespb"
 	"google.golang.org/protobuf/types/pluginpb"
-
-	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin"
 )
 
 // Request compiles files, found below roots, into the request that a compiler would send for them.
@@ -90,12 +88,7 @@ func (e notFound) Error() string { return "no file " + string(e) }
 // Run passes req through the plugin as bytes and returns its response.
 func Run(t testing.TB, req *pluginpb.CodeGeneratorRequest) *pluginpb.CodeGeneratorResponse {
 	t.Helper()
-	in, err := proto.Marshal(req)
-	require.NoError(t, err)
-	var out, log bytes.Buffer
-	require.NoError(t, plugin.Run(bytes.NewReader(in), &out, &log))
-	resp := new(pluginpb.CodeGeneratorResponse)
-	require.NoError(t, proto.Unmarshal(out.Bytes(), resp))
+	resp, _ := RunLog(t, req)
 	return resp
 }
 
@@ -115,11 +108,7 @@ func Tool(t testing.TB, req *pluginpb.CodeGeneratorRequest, name, parameter stri
 	resp := new(pluginpb.CodeGeneratorResponse)
 	require.NoError(t, proto.Unmarshal(out, resp))
 	require.Empty(t, resp.GetError())
-	files := make(map[string]string, len(resp.GetFile()))
-	for _, f := range resp.GetFile() {
-		files[f.GetName()] = f.GetContent()
-	}
-	return files
+	return Contents(resp)
 }
 
 // ReadFile returns a file's text.
