@@ -82,20 +82,20 @@ func Prose(comment string) string { return strings.TrimSuffix(prose(comment), "\
 func prose(comment string) string {
 	var b strings.Builder
 	for line := range strings.Lines(comment) {
-		text := strings.TrimSpace(line)
+		text := oneLine(line)
 		if item, ok := bullet(text); ok {
-			b.WriteString("- " + inline(item))
-		} else {
-			b.WriteString(inline(text))
+			b.WriteString("- ")
+			text = item
 		}
-		b.WriteByte('\n')
+		b.WriteString(inline(text) + "\n")
 	}
 	return b.String()
 }
 
+// bullet returns the text of an item of a list, which is on one line and not empty.
 func bullet(line string) (item string, ok bool) {
 	for _, mark := range []string{"- ", "* ", "+ "} {
-		if item, ok = strings.CutPrefix(line, mark); ok && strings.TrimSpace(item) != "" {
+		if item, ok = strings.CutPrefix(line, mark); ok {
 			return item, true
 		}
 	}

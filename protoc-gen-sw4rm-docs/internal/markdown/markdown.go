@@ -180,11 +180,19 @@ func (w *writer) exchange(e *tree.Exchange) {
 	w.line("| option | value | written as | at |")
 	w.line("| --- | --- | --- | --- |")
 	for _, p := range e.Policies {
-		at := ""
-		if p.Position.File != "" {
-			at = code(p.Position.String())
-		}
-		w.line("| %s | %s | %s | %s |", code(p.Option), plain(p.Value), plain(p.Origin), at)
+		w.line("| %s | %s | %s | %s |", code(p.Option), plain(p.Value), plain(p.Origin), place(p.Position))
+	}
+}
+
+// place names a line. Compilers differ in the columns of options.
+func place(p schema.Position) string {
+	switch {
+	case p.File == "":
+		return ""
+	case p.Line == 0:
+		return code(p.File)
+	default:
+		return code(fmt.Sprintf("%s:%d", p.File, p.Line))
 	}
 }
 

@@ -47,11 +47,20 @@ func (t *Tree) Types() Types {
 	return types
 }
 
-// Position returns where a declaration begins.
+// nameField is the number of the name in the descriptors of all declarations.
+const nameField = 1
+
+// Position returns the place of a declaration's name, else that of the declaration.
 func Position(d protoreflect.Descriptor) schema.Position {
 	p := schema.Position{File: d.ParentFile().Path(), Element: string(d.FullName())}
-	if at := d.ParentFile().SourceLocations().ByDescriptor(d); len(at.Path) > 0 {
-		p.Line, p.Column = at.StartLine+1, at.StartColumn+1
+	places := d.ParentFile().SourceLocations()
+	at := places.ByDescriptor(d)
+	if at.Path == nil {
+		return p
 	}
+	if name := places.ByPath(append(slices.Clone(at.Path), nameField)); name.Path != nil {
+		at = name
+	}
+	p.Line, p.Column = at.StartLine+1, at.StartColumn+1
 	return p
 }

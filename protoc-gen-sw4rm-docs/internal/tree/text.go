@@ -8,9 +8,9 @@ import (
 )
 
 // Comment returns the comment of a declaration: what stands before it, else what follows it, without the space after each
-// comment mark. It is "" where the compiler passed none on.
+// comment mark. It is "" where the compiler passed none on, and for protobuf's own types, with which some compilers pass none.
 func Comment(d protoreflect.Descriptor) string {
-	if d.ParentFile() == nil {
+	if d.ParentFile() == nil || d.ParentFile().Package() == "google.protobuf" {
 		return ""
 	}
 	at := d.ParentFile().SourceLocations().ByDescriptor(d)
