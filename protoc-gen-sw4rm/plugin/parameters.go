@@ -29,6 +29,8 @@ type settings struct {
 	schema schema.Options
 	// debug prints the stack of an internal error.
 	debug bool
+	// annotate is protogen's annotate_code.
+	annotate bool
 }
 
 // Parameters returns all parameters, ours first.
@@ -40,7 +42,7 @@ func Parameters() []Parameter {
 		{"debug", "true, false", "false", "print the stack of an internal error", setDebug},
 		{"paths", "import, source_relative", "import", "name files after the Go import path, or after the schema", nil},
 		{"module", "PREFIX", "", "leave this prefix out of file names", nil},
-		{"annotate_code", "true, false", "false", "write .meta files that lead from generated declarations to the schema", nil},
+		{"annotate_code", "true, false", "false", "write .meta files that lead from generated declarations to the schema", setAnnotate},
 		{"default_api_level", "API_OPEN, API_HYBRID, API_OPAQUE", "", "as protoc-gen-go was told", nil},
 		{"MFILE", "PATH or PATH;NAME", "", "the Go package of a schema, in place of its go_package", nil},
 		{"apilevelMFILE", "API_OPEN, API_HYBRID, API_OPAQUE", "", "as protoc-gen-go was told for one schema", nil},
@@ -68,6 +70,12 @@ func setPackageSuffix(s *settings, value string) bool {
 func setDebug(s *settings, value string) bool {
 	s.debug = value != "false"
 	return value == "" || value == "true" || value == "false"
+}
+
+// setAnnotate leaves it to protogen to judge the value.
+func setAnnotate(s *settings, value string) bool {
+	s.annotate = value == "" || value == "true"
+	return true
 }
 
 // parse reads our parameters; the others are left to protogen. The error has a line for each mistake.

@@ -73,8 +73,12 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	}
 	gen.SupportedFeatures = features
 	gen.SupportedEditionsMinimum, gen.SupportedEditionsMaximum = minimumEdition, maximumEdition
-	for _, f := range model.Files {
-		if err := g.write(gen, s, f); err != nil {
+	contents, err := g.render(s, model.Files)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range model.Files {
+		if err := place(gen, f, contents[i], s.annotate); err != nil {
 			return nil, err
 		}
 	}
@@ -82,23 +86,15 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	if resp.Error != nil {
 		return nil, errors.New(resp.GetError())
 	}
+	if !s.annotate {
+		for i, f := range resp.GetFile() {
+			f.Content = proto.String(string(contents[i]))
+		}
+	}
 	if err := checkNames(resp.GetFile()); err != nil {
 		return nil, err
 	}
 	return resp, nil
-}
-
-// write adds the code for f to the response.
-func (g generator) write(gen *protogen.Plugin, s settings, f *schema.File) (err error) {
-	defer g.recovered(s, " in the code for "+contents(f), &err)
-	content, err := g.emit(f)
-	if err != nil {
-		return err
-	}
-	out := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
-	annotate(out, f)
-	_, err = out.Write(content)
-	return err
 }
 
 // recovered turns a panic into an error. The stack is for those who mend this program.

@@ -1,0 +1,62 @@
+package plugin
+
+import (
+	"fmt"
+	"go/format"
+	"runtime"
+	"sync"
+
+	"google.golang.org/protobuf/compiler/protogen"
+
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/schema"
+)
+
+// render writes the files' code as gofmt would, several at a time, in their order. Each is formatted once, here.
+func (g generator) render(s settings, files []*schema.File) ([][]byte, error) {
+	contents := make([][]byte, len(files))
+	errs := make([]error, len(files))
+	next := make(chan int)
+	var group sync.WaitGroup
+	for range min(len(files), runtime.GOMAXPROCS(0)) {
+		group.Go(func() {
+			for i := range next {
+				contents[i], errs[i] = g.renderFile(s, files[i])
+			}
+		})
+	}
+	for i := range files {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return contents, nil
+}
+
+func (g generator) renderFile(s settings, f *schema.File) (content []byte, err error) {
+	defer g.recovered(s, " in the code for "+contents(f), &err)
+	if content, err = g.emit(f); err != nil {
+		return nil, err
+	}
+	if content, err = format.Source(content); err != nil {
+		return nil, fmt.Errorf("protoc-gen-sw4rm: internal error in the code for %s: %w. Fix: report it with the schema", contents(f), err)
+	}
+	return content, nil
+}
+
+// place gives f's code to protogen, which names the file. It would format the code again, file after file, so it gets an
+// empty file in its place, unless it needs the code for annotations.
+func place(gen *protogen.Plugin, f *schema.File, content []byte, annotated bool) error {
+	out := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
+	if !annotated {
+		out.P("package ", f.Package.Name)
+		return nil
+	}
+	annotate(out, f)
+	_, err := out.Write(content)
+	return err
+}
