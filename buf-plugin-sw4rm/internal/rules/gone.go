@@ -16,7 +16,7 @@ import (
 func exchangeGone(in *input, before *exchange) finding {
 	at, why := in.now.trace(before)
 	fix := "keep it until no message of it is stored or sent any more"
-	if to := in.successor(before); to != nil {
+	if to := in.successors.of(before); to != nil {
 		fix = fmt.Sprintf("if it is %s now, keep both until no message under the old name is stored or sent any more", to.name)
 	}
 	return finding{
@@ -28,25 +28,38 @@ func exchangeGone(in *input, before *exchange) finding {
 	}
 }
 
-// successor returns the one new exchange that looks like another one under a new name: with the same last part of the
-// name, else with the same messages; nil when there is none or several.
-func (in *input) successor(before *exchange) *exchange {
-	var sameName, sameMessages []*exchange
-	for _, e := range in.now.exchanges {
-		switch _, old := in.before.byName[e.name]; {
-		case old || e.kind != before.kind || (e.service == nil) != (before.service == nil):
-		case last(e.element) == last(before.element):
-			sameName = append(sameName, e)
-		case e.service != nil && e.request.Desc.FullName() == before.request.Desc.FullName() && e.replyName() == before.replyName():
-			sameMessages = append(sameMessages, e)
+// successors are new exchanges by what they may share with one that is gone.
+type successors struct{ byName, byMessages map[string][]*exchange }
+
+func newSuccessors(now, before *snapshot) successors {
+	s := successors{byName: make(map[string][]*exchange), byMessages: make(map[string][]*exchange)}
+	for _, e := range now.exchanges {
+		if _, old := before.byName[e.name]; !old {
+			s.byName[e.nameTraits()] = append(s.byName[e.nameTraits()], e)
+			s.byMessages[e.messageTraits()] = append(s.byMessages[e.messageTraits()], e)
 		}
 	}
-	for _, found := range [][]*exchange{sameName, sameMessages} {
-		if len(found) == 1 {
-			return found[0]
-		}
+	return s
+}
+
+// of returns the one new exchange that looks like another one under a new name: with the same last part of the name,
+// else with the same messages; nil when there is none or several.
+func (s successors) of(before *exchange) *exchange {
+	if found := s.byName[before.nameTraits()]; len(found) == 1 {
+		return found[0]
+	}
+	if found := s.byMessages[before.messageTraits()]; len(found) == 1 && before.service != nil {
+		return found[0]
 	}
 	return nil
+}
+
+func (e *exchange) nameTraits() string {
+	return fmt.Sprintf("%v %t %s", e.kind, e.service == nil, last(e.element))
+}
+
+func (e *exchange) messageTraits() string {
+	return fmt.Sprintf("%v %t %s %s", e.kind, e.service == nil, e.request.Desc.FullName(), e.replyName())
 }
 
 func last(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
@@ -56,23 +69,17 @@ func (s *snapshot) trace(before *exchange) (at place, why string) {
 	if before.service == nil {
 		return s.traceMessage(before)
 	}
-	for _, f := range s.ordered() {
-		i := slices.IndexFunc(f.desc.GetService(), func(svc *descriptorpb.ServiceDescriptorProto) bool {
-			return fullName(f.desc.GetPackage(), svc.GetName()) == before.service.Name
-		})
-		if i < 0 {
-			continue
-		}
-		svc := f.desc.GetService()[i]
-		path := protoreflect.SourcePath{6, int32(i)}
-		j := slices.IndexFunc(svc.GetMethod(), func(m *descriptorpb.MethodDescriptorProto) bool {
+	if svc, ok := s.declared[before.service.Name]; ok {
+		f, path := svc.file, protoreflect.SourcePath{6, int32(svc.index)}
+		methods := f.desc.GetService()[svc.index].GetMethod()
+		i := slices.IndexFunc(methods, func(m *descriptorpb.MethodDescriptorProto) bool {
 			return fullName(before.service.Name, m.GetName()) == before.element
 		})
-		if j < 0 {
+		if i < 0 {
 			return f.nearest(append(path, 1), len(path)), "is deleted"
 		}
-		path = append(path, 2, int32(j))
-		if skips(svc.GetMethod()[j].GetOptions()) {
+		path = append(path, 2, int32(i))
+		if skips(methods[i].GetOptions()) {
 			return f.nearest(append(path, 4, optionNumber, 10), len(path)), "is skipped"
 		}
 		return f.nearest(append(path, 1), len(path)), "is no longer annotated"
@@ -81,7 +88,7 @@ func (s *snapshot) trace(before *exchange) (at place, why string) {
 }
 
 func (s *snapshot) traceMessage(before *exchange) (at place, why string) {
-	for _, f := range s.ordered() {
+	for _, f := range s.ordered {
 		path, m := f.message(before.element)
 		if m == nil {
 			continue

@@ -80,6 +80,11 @@ func lintRules() []lintRule {
 			each:    ttlDeadline,
 		},
 		{
+			id:      "SW4RM_ACK_TIMEOUT_DEADLINE",
+			purpose: "Checks that the sender asks for a lost message before the deadline.",
+			each:    ackTimeoutDeadline,
+		},
+		{
 			id:      "SW4RM_ACK_TIMEOUT_REPLY_TIMEOUT",
 			purpose: "Checks that the sender asks for a lost message before its caller stops to wait.",
 			each:    ackTimeoutReplyTimeout,

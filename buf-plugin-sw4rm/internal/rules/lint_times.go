@@ -157,6 +157,18 @@ func ttlDeadline(e *exchange) []remark {
 	})
 }
 
+func ackTimeoutDeadline(e *exchange) []remark {
+	wait, deadline := or(e.settings.AckTimeout, runtime.DefaultAckTimeout), e.deadline()
+	return one(wait >= deadline, func() remark {
+		return remark{
+			at: e.option("deadline", "ack_timeout"),
+			text: fmt.Sprintf("%s is not shorter than %s: the operation ends as TIMED_OUT before the sender asks what became of its message",
+				e.value("ack_timeout", wait), e.value("deadline", deadline)),
+			fix: fmt.Sprintf("write an ack_timeout of less than %s, or a longer deadline", span(deadline)),
+		}
+	})
+}
+
 func ackTimeoutReplyTimeout(e *exchange) []remark {
 	wait, reply := or(e.settings.AckTimeout, 0), e.replyTimeout()
 	return one(e.hasReply() && reply > 0 && wait >= reply, func() remark {

@@ -18,9 +18,13 @@ import (
 
 // snapshot is one state of a schema: the exchanges that can be read, and what is wrong with the rest.
 type snapshot struct {
-	files     map[string]*file
+	files map[string]*file
+	// ordered are the files with imports before those that import them.
+	ordered   []*file
 	exchanges []*exchange
 	services  []*service
+	// declared are all services by their full names, also those that are no exchanges.
+	declared map[string]declaration
 	// byName has the exchanges by their names on the wire.
 	byName map[string]*exchange
 	// findings are what protoc-gen-sw4rm would report. Files with findings contribute no exchanges.
@@ -29,9 +33,19 @@ type snapshot struct {
 	warnings schema.Findings
 }
 
+// declaration is where a service is.
+type declaration struct {
+	file  *file
+	index int
+}
+
 // load reads files, of which those that are only imported serve the others.
 func load(descriptors []descriptor.FileDescriptor, opts schema.Options) (*snapshot, error) {
-	s := &snapshot{files: make(map[string]*file, len(descriptors)), byName: make(map[string]*exchange)}
+	s := &snapshot{
+		files:    make(map[string]*file, len(descriptors)),
+		declared: make(map[string]declaration),
+		byName:   make(map[string]*exchange),
+	}
 	if len(descriptors) == 0 {
 		return s, nil
 	}
@@ -39,11 +53,15 @@ func load(descriptors []descriptor.FileDescriptor, opts schema.Options) (*snapsh
 	for _, d := range descriptors {
 		f := newFile(shelter.Restore(d.FileDescriptorProto()))
 		s.files[f.path()] = f
+		for i, svc := range f.desc.GetService() {
+			s.declared[fullName(f.desc.GetPackage(), svc.GetName())] = declaration{f, i}
+		}
 		if !d.IsImport() {
 			own = append(own, f.path())
 		}
 	}
 	slices.Sort(own)
+	s.ordered = s.inOrder()
 	in, gen, err := s.request(own)
 	if err != nil {
 		return nil, err
@@ -86,7 +104,7 @@ func (s *snapshot) faulty(path string) bool {
 func (s *snapshot) request(own []string) (*schema.Input, *protogen.Plugin, error) {
 	// Files are named after their schemas, whatever their Go packages are.
 	req := &pluginpb.CodeGeneratorRequest{FileToGenerate: own, Parameter: proto.String("paths=source_relative")}
-	for _, f := range s.ordered() {
+	for _, f := range s.ordered {
 		req.ProtoFile = append(req.ProtoFile, withGoPackage(f.desc, false))
 	}
 	in, gen, err := open(req)
@@ -116,8 +134,8 @@ func open(req *pluginpb.CodeGeneratorRequest) (*schema.Input, *protogen.Plugin, 
 	return in, gen, nil
 }
 
-// ordered returns the files with imports before those that import them.
-func (s *snapshot) ordered() []*file {
+// inOrder returns the files with imports before those that import them.
+func (s *snapshot) inOrder() []*file {
 	paths := make([]string, 0, len(s.files))
 	for p := range s.files {
 		paths = append(paths, p)

@@ -68,6 +68,9 @@ func TestFindings(t *testing.T) {
 // Every rule has a violation among the cases.
 func TestEveryRuleFinds(t *testing.T) {
 	t.Parallel()
+	if *update {
+		t.Skip("the findings are being written")
+	}
 	all := ""
 	for name := range cases() {
 		b, err := os.ReadFile(filepath.Join("testdata", name, "want.txt"))

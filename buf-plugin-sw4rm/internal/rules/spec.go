@@ -49,7 +49,10 @@ func Spec() *check.Spec {
 }
 
 // input is what all rules of a request work on.
-type input struct{ now, before *snapshot }
+type input struct {
+	now, before *snapshot
+	successors  successors
+}
 
 type inputKey struct{}
 
@@ -70,6 +73,7 @@ func before(ctx context.Context, req check.Request) (_ context.Context, _ check.
 			return nil, nil, fmt.Errorf("the %s: %w", side.name, err)
 		}
 	}
+	in.successors = newSuccessors(in.now, in.before)
 	return context.WithValue(ctx, inputKey{}, in), req, nil
 }
 
