@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"slices"
 	"sync"
 )
 
@@ -77,9 +79,12 @@ func (d *dispatcher) pump() {
 
 // finished gives back what the task had.
 func (d *dispatcher) finished(t *task) {
+	held := t.end()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.running--
+	if held {
+		d.running--
+	}
 	d.active--
 	delete(d.busy, t.seq())
 	d.leaveLane(t)
@@ -96,15 +101,35 @@ func (d *dispatcher) yield(t *task) {
 	d.pump()
 }
 
-// resume blocks until there is a place for the task again. Places come free whatever happens, since handlers that wait
-// hold none.
-func (d *dispatcher) resume() {
+// resume blocks until there is a place for a task again, and tells whether it has one; without one when ctx ends first.
+// Places come free whatever happens, since handlers that wait hold none.
+func (d *dispatcher) resume(ctx context.Context) bool {
 	d.mu.Lock()
 	ch := make(chan struct{})
 	d.resuming = append(d.resuming, ch)
 	d.pump()
 	d.mu.Unlock()
-	<-ch
+	select {
+	case <-ch:
+		return true
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := slices.Index(d.resuming, ch)
+	if at < 0 { // it came at the same moment
+		return true
+	}
+	d.resuming = slices.Delete(d.resuming, at, at+1)
+	return false
+}
+
+// free gives a place back that resume has given.
+func (d *dispatcher) free() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running--
+	d.pump()
 }
 
 func (d *dispatcher) leaveLane(t *task) {

@@ -238,7 +238,7 @@ func (f *flow) await(ctx context.Context, t *task) error {
 		return err
 	}
 	t.yield()
-	defer t.resume()
+	defer t.resume(ctx)
 	for reminded := 0; ; {
 		remind := time.NewTimer(doubled(remindFirst, reminded, remindLast))
 		select {

@@ -133,7 +133,7 @@ func (o *operation) await(ctx context.Context, met func(*storagepb.OutRecord) bo
 	}
 	if t := taskFrom(ctx); t != nil {
 		t.yield()
-		defer t.resume()
+		defer t.resume(ctx)
 	}
 	for {
 		rec, changed := o.current()

@@ -212,7 +212,7 @@ func (o *operation) passed(run, n uint64) {
 func (o *operation) awaitFrame(ctx context.Context, seen *storagepb.OutStream, changed chan struct{}) error {
 	if t := taskFrom(ctx); t != nil {
 		t.yield()
-		defer t.resume()
+		defer t.resume(ctx)
 	}
 	var late <-chan time.Time
 	if o.replyTimeout > 0 {

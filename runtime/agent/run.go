@@ -63,16 +63,15 @@ func (a *Agent) decodeRequest(t *task) error {
 
 // leave gives back the task's place of the inbound window.
 func (a *Agent) leave(t *task) {
-	if t.placed {
-		t.placed = false
-		a.inflow.release(t.rec.GetPayloadBytes())
-	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leaveInflow()
 }
 
 // runTask runs a handler once and records what came of it. The dispatcher starts it in a goroutine of its own.
 func (a *Agent) runTask(t *task) {
+	t.begin()
 	defer a.dispatch.finished(t)
-	defer a.leave(t)
 	run, ready := a.begin(t)
 	if !ready {
 		return

@@ -23,6 +23,8 @@ type task struct {
 	again bool
 
 	mu     sync.Mutex
+	held   bool           // it has a place of the dispatcher
+	ended  bool           // its handler has returned
 	waits  int            // calls of this handler that wait now
 	sends  map[string]int // sends so far, by exchange and address
 	placed bool           // it holds a place of the inbound window
@@ -40,27 +42,61 @@ func taskFrom(ctx context.Context) *task {
 
 func (t *task) seq() uint64 { return t.rec.GetSequence() }
 
-// yield gives the handler's place to others while it waits; with several calls waiting, the first does it.
+// begin notes that the dispatcher has given the task a place.
+func (t *task) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = true
+}
+
+// end notes that the handler has returned, and tells whether the task has a place of the dispatcher to give back.
+func (t *task) end() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leaveInflow()
+	held := t.held
+	t.held, t.ended = false, true
+	return held
+}
+
+// yield gives the handler's places to others while it waits; with several calls waiting, the first does it.
 func (t *task) yield() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waits++
-	if t.waits == 1 {
-		t.a.inflow.release(t.rec.GetPayloadBytes())
+	if t.held {
+		t.held = false
+		t.leaveInflow()
 		t.a.dispatch.yield(t)
 	}
 }
 
-// resume takes a place again when the last call has ended.
-func (t *task) resume() {
+// resume takes places again when the last call has ended. When ctx ends before there is one, the handler goes on without,
+// so that no call takes longer than its context.
+func (t *task) resume(ctx context.Context) {
 	t.mu.Lock()
 	t.waits--
-	last := t.waits == 0
-	if last {
-		t.a.inflow.take(t.rec.GetPayloadBytes())
-		t.a.dispatch.resume()
-	}
+	last := t.waits == 0 && !t.held && !t.ended
 	t.mu.Unlock()
+	if !last || !t.a.dispatch.resume(ctx) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held || t.ended || t.waits > 0 { // another call of the handler was quicker, or waits again
+		t.a.dispatch.free()
+		return
+	}
+	t.held, t.placed = true, true
+	t.a.inflow.take(t.rec.GetPayloadBytes())
+}
+
+// leaveInflow gives back the task's place of the inbound window. The caller holds the lock.
+func (t *task) leaveInflow() {
+	if t.placed {
+		t.placed = false
+		t.a.inflow.release(t.rec.GetPayloadBytes())
+	}
 }
 
 // deriveKey names the n-th send of an exchange to an address by this message, so that a re-run of the handler finds what
