@@ -19,7 +19,10 @@ import (
 func TestBuf(t *testing.T) {
 	t.Parallel()
 	buf := build(t)
-	for name, s := range cases() {
+	all := cases()
+	// Another plugin's extensions have our number. Only the plugin itself can decode such a request.
+	all["foreign"] = schemas{now: "testdata/foreign"}
+	for name, s := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			now := workspace(t, s.now)
@@ -52,13 +55,6 @@ func TestBuf(t *testing.T) {
 			"order_id (1, string), parcel_id (3, string): what was done under the old key is done again, and other calls may get its outcome. "+
 			"Fix: keep the key's fields with their numbers and types, or add an exchange with another name (buf-plugin-sw4rm)\n",
 			buf.run(t, broken, "breaking", "--against", dir))
-	})
-	t.Run("foreign", func(t *testing.T) {
-		t.Parallel()
-		dir := workspace(t, "testdata/foreign")
-		require.Equal(t, `proto/acme/foreign/v1/foreign.proto:12:3:option 8355 of acme.foreign.v1.Teams is acme.foreign.v1.team from acme/foreign/v1/foreign.proto, but the number belongs to (sw4rm.options.v1.agent). Fix: give acme.foreign.v1.team another number, or import sw4rm/options/v1/options.proto instead (protoc-gen-sw4rm proto DIR writes it) (buf-plugin-sw4rm)
-proto/acme/foreign/v1/foreign.proto:15:5:option 8355 of acme.foreign.v1.Teams.Ask is acme.foreign.v1.cost from acme/foreign/v1/foreign.proto, but the number belongs to (sw4rm.options.v1.exchange). Fix: give acme.foreign.v1.cost another number, or import sw4rm/options/v1/options.proto instead (protoc-gen-sw4rm proto DIR writes it) (buf-plugin-sw4rm)
-`, buf.run(t, dir, "lint"))
 	})
 	t.Run("no source info", func(t *testing.T) {
 		t.Parallel()

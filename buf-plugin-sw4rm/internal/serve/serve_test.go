@@ -73,9 +73,9 @@ func TestForeignOption(t *testing.T) {
 	} {
 		resp, err := call(t, bytes.NewReader(checkRequest(t, option)), "check")
 		require.NoError(t, err, name)
-		require.Equal(t, []string{"SW4RM_SCHEMA_VALID S: option 8355 of S cannot be read as sw4rm.options.v1.AgentOptions. Fix: import " +
-			"sw4rm/options/v1/options.proto as it is (protoc-gen-sw4rm proto DIR writes it), and give other extensions another number"},
-			annotations(t, resp), name)
+		found := annotations(t, resp)
+		require.Len(t, found, 1, name)
+		require.Contains(t, found[0], "SW4RM_SCHEMA_VALID S: option 8355 of S cannot be read as sw4rm.options.v1.AgentOptions. Fix: ", name)
 	}
 	resp, err := call(t, bytes.NewReader(checkRequest(t, protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), nil))), "check")
 	require.NoError(t, err)
