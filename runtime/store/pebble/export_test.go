@@ -1,9 +1,7 @@
 package pebble
 
-// Tiny makes the engine's buffers so small that some hundred records fill and flush several.
+// Tiny returns the options with buffers so small that some hundred records fill and flush several.
 func (o Options) Tiny() Options {
-	size := Small.sizes()
-	size.memTable = 32 << 10
-	o.sizes = &size
+	o.Profile = Tiny
 	return o
 }

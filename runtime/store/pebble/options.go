@@ -22,6 +22,8 @@ const (
 	Small Profile = iota
 	// Service suits a router or another service: buffers of up to 256 MiB under load, 256 open files.
 	Service
+	// Tiny is for tests: some hundred records fill its buffers several times, and it opens fast.
+	Tiny
 )
 
 // Options configures Open. The zero Options is usable.
@@ -35,8 +37,11 @@ type Options struct {
 	// not looked at.
 	FS vfs.FS
 
-	sizes *sizes // in place of the Profile's, for tests
+	format int // the newest format, in place of ours, for tests
 }
+
+// newest is the newest format that is read.
+func (o Options) newest() int { return max(o.format, format) }
 
 // sizes are the figures behind a Profile.
 type sizes struct {
@@ -48,10 +53,14 @@ type sizes struct {
 }
 
 func (p Profile) sizes() sizes {
-	if p == Service {
+	switch p {
+	case Service:
 		return sizes{memTable: 32 << 20, memTables: 6, cache: 64 << 20, openFiles: 256, compactions: 2}
+	case Tiny:
+		return sizes{memTable: 32 << 10, memTables: 4, cache: 64 << 10, openFiles: 24, compactions: 1}
+	default:
+		return sizes{memTable: 4 << 20, memTables: 4, cache: 2 << 20, openFiles: 24, compactions: 1}
 	}
-	return sizes{memTable: 4 << 20, memTables: 4, cache: 2 << 20, openFiles: 24, compactions: 1}
 }
 
 func (o Options) logger() *slog.Logger {
@@ -63,9 +72,6 @@ func (o Options) logger() *slog.Logger {
 
 func (o Options) engine(fs vfs.FS, lock *pebble.Lock, events engineEvents) *pebble.Options {
 	size := o.Profile.sizes()
-	if o.sizes != nil {
-		size = *o.sizes
-	}
 	engine := &pebble.Options{
 		FS:                          fs,
 		Lock:                        lock,
