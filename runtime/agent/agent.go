@@ -53,8 +53,8 @@ type Agent struct {
 
 	// base carries writes to the buffer; handlers is what handler contexts come from; network ends the connections.
 	base, handlers, network context.Context
-	endBase, endNetwork     context.CancelFunc
-	endHandlers             context.CancelCauseFunc
+	endBase                 context.CancelFunc
+	endHandlers, endNetwork context.CancelCauseFunc
 	stopped                 chan struct{} // closed when nothing moves any more
 	wg                      sync.WaitGroup
 	offers                  sync.WaitGroup // reply handlers
@@ -97,7 +97,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{}, custodies: map[int64]func(bool){},
 	}
 	a.base, a.endBase = context.WithCancel(context.Background())
-	a.network, a.endNetwork = context.WithCancel(context.Background())
+	a.network, a.endNetwork = context.WithCancelCause(context.Background())
 	a.handlers, a.endHandlers = context.WithCancelCause(context.Background())
 	a.dispatch = newDispatcher(cfg.MaxHandlers, a.runTask)
 	a.link = newLink(a)
@@ -220,7 +220,7 @@ func (a *Agent) close() error {
 	case <-time.After(abandonAfter):
 		a.log.Error("a handler does not heed the end of its context; it is left behind and runs again at the next start")
 	}
-	a.endNetwork()
+	a.endNetwork(errDrain)
 	a.wg.Wait()
 	taken := make(chan struct{})
 	go func() {
@@ -259,15 +259,10 @@ func (a *Agent) drain() {
 	case <-a.failed:
 		return
 	}
-	deadline := time.After(flushTimeout)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for a.outbox.current() != nil && a.outbox.busy(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER) {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return
-		}
+	select {
+	case <-a.outbox.settled(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER):
+	case <-time.After(flushTimeout):
+	case <-a.failed:
 	}
 }
 
@@ -309,7 +304,7 @@ func (a *Agent) stop(cause error) {
 	}
 	a.cause = cause
 	close(a.failed)
-	a.endNetwork()
+	a.endNetwork(cause)
 	a.endHandlers(cause)
 	a.dispatch.pause()
 	a.log.Error("the agent has stopped", "error", cause)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,8 @@ type canonical struct {
 
 func openCanonical(ctx context.Context, conn grpc.ClientConnInterface, hello *transportpb.Hello, ev events) (*canonical, error) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "sw4rm-instance", hello.GetStoreId()+"/"+strconv.FormatUint(hello.GetEpoch(), 10))
-	ctx, cancel := context.WithCancelCause(ctx)
+	// The stream outlives ctx for as long as it takes to leave; run sees to that.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	client := routerpb.NewRouterServiceClient(conn)
 	in, err := client.StreamIncoming(ctx, &routerpb.StreamRequest{AgentId: hello.GetAgentId()})
 	if err != nil {
@@ -64,7 +66,7 @@ func openCanonical(ctx context.Context, conn grpc.ClientConnInterface, hello *tr
 // identify waits for the router's header, which tells a router of this module from a foreign one. Routers send it at once
 // or with the first item; a foreign router may send nothing for as long as there is no item, so the wait is short. A
 // stream that ends without a header says nothing about the router, and must not be taken for a foreign one's.
-func (c *canonical) identify() error {
+func (c *canonical) identify(ctx context.Context) error {
 	type answer struct {
 		md  metadata.MD
 		err error
@@ -86,6 +88,8 @@ func (c *canonical) identify() error {
 			return fmt.Errorf("open the canonical stream: %w", c.goodbye(h.err))
 		}
 	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	return nil
 }
@@ -166,10 +170,11 @@ func (c *canonical) ackDelivery(m *transportpb.DeliveryAck) {
 }
 
 func (c *canonical) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.cancel(ctx.Err()) })
-	defer stop()
+	var leaving sync.WaitGroup
+	defer leaving.Wait()
 	defer c.calls.wait()
 	defer c.cancel(nil)
+	leaving.Go(func() { c.heed(ctx) })
 	for {
 		item, err := c.in.Recv()
 		if err != nil {
@@ -183,6 +188,21 @@ func (c *canonical) run(ctx context.Context) error {
 		}
 		c.deliver(item)
 	}
+}
+
+// heed ends the session when ctx ends; for an agent that closes, once the router has taken what it was sent last.
+func (c *canonical) heed(ctx context.Context) {
+	select {
+	case <-c.ctx.Done():
+		return
+	case <-ctx.Done():
+	}
+	if errors.Is(context.Cause(ctx), errDrain) {
+		patience := time.AfterFunc(leavePatience, func() { c.cancel(context.Cause(ctx)) })
+		defer patience.Stop()
+		c.calls.wait()
+	}
+	c.cancel(context.Cause(ctx))
 }
 
 // goodbye returns the reason for which a router of this module ends the session, when the status is one: its message

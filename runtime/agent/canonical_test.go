@@ -58,13 +58,13 @@ func (p *peer) agent(id string) *agent.Agent {
 	return p.agentOn(id, store.NewMemory())
 }
 
-func (p *peer) agentOn(id string, s store.Store) *agent.Agent {
+func (p *peer) agentOn(id string, s store.Store, opts ...grpc.DialOption) *agent.Agent {
 	p.t.Helper()
 	a, err := agent.New(agent.Config{
 		ID: id, Logger: slog.New(slog.DiscardHandler),
-		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		DialOptions: append(opts, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return p.listener.DialContext(ctx)
-		})},
+		})),
 	}, s)
 	require.NoError(p.t, err)
 	p.t.Cleanup(func() { assert.NoError(p.t, a.Close()) })

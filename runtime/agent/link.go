@@ -130,7 +130,7 @@ func (l *link) open(ctx context.Context) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.identify(); err != nil {
+	if err := c.identify(ctx); err != nil {
 		c.cancel(err)
 		return nil, err
 	}

@@ -44,6 +44,13 @@ type outbox struct {
 	last     uint64
 	session  session
 	wake     chan struct{}
+	quiet    *quiet // who waits for classes to be empty; nil for nobody
+}
+
+// quiet is closed when nothing of its classes is ready or in flight, or there is no session to hand it to.
+type quiet struct {
+	classes []transportpb.Class
+	done    chan struct{}
 }
 
 func newOutbox() *outbox {
@@ -128,6 +135,7 @@ func (o *outbox) removeLocked(i *item) {
 		heap.Remove(o.ready[i.class], i.readyIdx)
 	}
 	o.landed(i)
+	o.checkQuiet()
 }
 
 // landed takes the item out of flight.
@@ -137,6 +145,7 @@ func (o *outbox) landed(i *item) {
 		o.counts[i.class]--
 		i.n = 0
 		o.signal()
+		o.checkQuiet()
 	}
 }
 
@@ -172,6 +181,7 @@ func (o *outbox) use(s session) {
 		o.landed(i)
 		heap.Push(o.ready[i.class], i)
 	}
+	o.checkQuiet()
 	o.signal()
 }
 
@@ -182,16 +192,28 @@ func (o *outbox) current() session {
 	return o.session
 }
 
-// busy tells whether an item of one of the classes is ready or in flight.
-func (o *outbox) busy(classes ...transportpb.Class) bool {
+// settled returns a channel that is closed when no item of the classes is ready or in flight, or there is no session. One
+// at a time may wait for it.
+func (o *outbox) settled(classes ...transportpb.Class) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, c := range classes {
-		if o.counts[c] > 0 || o.ready[c].Len() > 0 {
-			return true
+	q := &quiet{classes: classes, done: make(chan struct{})}
+	o.quiet = q
+	o.checkQuiet()
+	return q.done
+}
+
+func (o *outbox) checkQuiet() {
+	if o.quiet == nil {
+		return
+	}
+	for _, c := range o.quiet.classes {
+		if o.session != nil && (o.counts[c] > 0 || o.ready[c].Len() > 0) {
+			return
 		}
 	}
-	return false
+	close(o.quiet.done)
+	o.quiet = nil
 }
 
 func (o *outbox) signal() {

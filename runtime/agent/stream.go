@@ -20,6 +20,8 @@ const (
 	silenceLimit = 45 * time.Second
 	// openTimeout bounds the time from opening a stream to the router's welcome.
 	openTimeout = 10 * time.Second
+	// leavePatience is how long a closing agent waits for the router to take what it was sent last.
+	leavePatience = time.Second
 )
 
 var errNoWelcome = errors.New("the router does not welcome the agent")
@@ -48,7 +50,10 @@ func (e *goodbyeError) Error() string {
 
 // openStream says hello and waits for the router's welcome.
 func openStream(ctx context.Context, conn grpc.ClientConnInterface, hello *transportpb.Hello, ev events) (*stream, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	// The stream outlives ctx for as long as it takes to leave; run sees to that.
+	opening := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer context.AfterFunc(opening, func() { cancel(context.Cause(opening)) })()
 	timeout := time.AfterFunc(openTimeout, func() { cancel(errNoWelcome) })
 	defer timeout.Stop()
 	c, err := transportpb.NewTransportServiceClient(conn).Connect(ctx)
@@ -120,6 +125,7 @@ func (s *stream) run(ctx context.Context) error {
 	go func() { received <- s.receive() }()
 	var listening sync.WaitGroup
 	listening.Go(s.listen)
+	listening.Go(func() { s.heed(ctx) })
 	err := s.send(ctx, received)
 	s.cancel(nil)
 	listening.Wait()
@@ -129,6 +135,37 @@ func (s *stream) run(ctx context.Context) error {
 	if cause := context.Cause(s.ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
+	return err
+}
+
+// heed ends the stream when ctx ends; for an agent that closes, once it had the time to leave.
+func (s *stream) heed(ctx context.Context) {
+	select {
+	case <-s.ctx.Done():
+		return
+	case <-ctx.Done():
+	}
+	if errors.Is(context.Cause(ctx), errDrain) {
+		patience := time.NewTimer(leavePatience)
+		defer patience.Stop()
+		select {
+		case <-s.ctx.Done():
+		case <-patience.C:
+		}
+	}
+	s.cancel(context.Cause(ctx))
+}
+
+// leave hands over what is queued, and waits until the router has taken it and ends the stream.
+func (s *stream) leave(received chan error) error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := s.s.CloseSend(); err != nil {
+		return fmt.Errorf("close the stream: %w", err)
+	}
+	err := <-received // at the latest when heed ends the stream
+	received <- nil
 	return err
 }
 
@@ -158,7 +195,7 @@ func (s *stream) send(ctx context.Context, received chan error) error {
 			received <- nil
 			return err
 		case <-ctx.Done():
-			return s.flush()
+			return s.leave(received)
 		case <-s.queue.ready:
 			if err := s.flush(); err != nil {
 				return err
