@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -73,6 +74,7 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	}
 	gen.SupportedFeatures = features
 	gen.SupportedEditionsMinimum, gen.SupportedEditionsMaximum = minimumEdition, maximumEdition
+	release(in, gen)
 	contents, err := g.render(s, model.Files)
 	if err != nil {
 		return nil, err
@@ -88,13 +90,24 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	}
 	if !s.annotate {
 		for i, f := range resp.GetFile() {
-			f.Content = proto.String(string(contents[i]))
+			f.Content = proto.String(contents[i])
 		}
 	}
 	if err := checkNames(resp.GetFile()); err != nil {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// release gives back what only the check needs: a third of the memory. Left alone, the collector would let the code be
+// written beside it first.
+func release(in *schema.Input, gen *protogen.Plugin) {
+	*in = schema.Input{}
+	gen.Request.ProtoFile, gen.Request.SourceFileDescriptors = nil, nil
+	for _, f := range gen.Files {
+		f.Proto = nil
+	}
+	runtime.GC()
 }
 
 // recovered turns a panic into an error. The stack is for those who mend this program.

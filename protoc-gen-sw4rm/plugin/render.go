@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 	"go/format"
+	"io"
 	"runtime"
 	"sync"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // render writes the files' code as gofmt would, several at a time, in their order. Each is formatted once, here.
-func (g generator) render(s settings, files []*schema.File) ([][]byte, error) {
-	contents := make([][]byte, len(files))
+func (g generator) render(s settings, files []*schema.File) ([]string, error) {
+	contents := make([]string, len(files))
 	errs := make([]error, len(files))
 	next := make(chan int)
 	var group sync.WaitGroup
@@ -37,26 +38,28 @@ func (g generator) render(s settings, files []*schema.File) ([][]byte, error) {
 	return contents, nil
 }
 
-func (g generator) renderFile(s settings, f *schema.File) (content []byte, err error) {
+func (g generator) renderFile(s settings, f *schema.File) (content string, err error) {
 	defer g.recovered(s, " in the code for "+contents(f), &err)
-	if content, err = g.emit(f); err != nil {
-		return nil, err
+	source, err := g.emit(f)
+	if err != nil {
+		return "", err
 	}
-	if content, err = format.Source(content); err != nil {
-		return nil, fmt.Errorf("protoc-gen-sw4rm: internal error in the code for %s: %w. Fix: report it with the schema", contents(f), err)
+	formatted, err := format.Source(source)
+	if err != nil {
+		return "", fmt.Errorf("protoc-gen-sw4rm: internal error in the code for %s: %w. Fix: report it with the schema", contents(f), err)
 	}
-	return content, nil
+	return string(formatted), nil // exactly as large as it is
 }
 
 // place gives f's code to protogen, which names the file. It would format the code again, file after file, so it gets an
 // empty file in its place, unless it needs the code for annotations.
-func place(gen *protogen.Plugin, f *schema.File, content []byte, annotated bool) error {
+func place(gen *protogen.Plugin, f *schema.File, content string, annotated bool) error {
 	out := gen.NewGeneratedFile(f.Package.FilePrefix+suffix, f.Package.Path)
 	if !annotated {
 		out.P("package ", f.Package.Name)
 		return nil
 	}
 	annotate(out, f)
-	_, err := out.Write(content)
+	_, err := io.WriteString(out, content)
 	return err
 }
