@@ -158,6 +158,7 @@ func (a *Agent) Start(ctx context.Context) error {
 			o.askAgain()
 			o.schedule()
 		}
+		o.tell(false, false)
 	}
 	a.recoverIn()
 	a.offerUnhandled()

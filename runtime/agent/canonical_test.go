@@ -112,7 +112,16 @@ func exchangeEverything(t *testing.T, p *peer) {
 		}
 		return nil, ack.Rejectf(ack.PermissionDenied, "never")
 	})
+	count.Handle(handling, counting(200))
+	tool.Handle(handling, func(_ context.Context, req *text) (*text, error) {
+		return nil, ack.Failf(ack.ToolTimeout, "%s is broken", req.GetValue())
+	})
 	start(t, handling, client)
+	got, err := collect(count.Call(t.Context(), to(client, "server"), str("x")))
+	require.NoError(t, err)
+	assert.Equal(t, upTo(200), got)
+	_, err = tool.Call(t.Context(), to(client, "server"), str("hammer"))
+	require.ErrorIs(t, err, &ack.Error{Stage: ack.Failed, Code: ack.ToolTimeout})
 	for _, word := range []string{"one", "two", "three"} {
 		res, err := say.Call(t.Context(), to(client, "server"), str(word))
 		require.NoError(t, err)
@@ -120,7 +129,7 @@ func exchangeEverything(t *testing.T, p *peer) {
 		require.NoError(t, tell.Call(t.Context(), to(client, "server"), str(word)))
 	}
 	assert.EqualValues(t, 3, told.Load())
-	_, err := ask.Call(t.Context(), to(client, "server"), str("x"))
+	_, err = ask.Call(t.Context(), to(client, "server"), str("x"))
 	require.ErrorIs(t, err, &ack.Error{Stage: ack.Rejected, Code: ack.PermissionDenied})
 	assert.EqualValues(t, 2, failed.Load(), "a retryable failure runs again")
 }

@@ -124,7 +124,7 @@ func (a *Agent) storeFrames(in activity.Frames) bool {
 	switch {
 	case errors.Is(err, activity.ErrUnknown):
 		a.log.Info("frames answer no request of this agent", "from", in.From, "token", in.Token)
-		a.tell(&storagepb.OutRecord{Token: in.Token, CorrelationId: in.CorrelationID}, in.From, &transportpb.StreamWindow{Run: lastRun(in), Closed: true})
+		a.tellClosed(&storagepb.OutRecord{Token: in.Token, CorrelationId: in.CorrelationID}, in.From, lastRun(in))
 		return true
 	case err != nil:
 		a.failure("find the request of a stream", err)
@@ -142,7 +142,7 @@ func (a *Agent) storeFrames(in activity.Frames) bool {
 	switch {
 	case errors.Is(err, activity.ErrFinished):
 		if rec.GetWindow() > 0 {
-			a.tell(rec, in.From, &transportpb.StreamWindow{Run: lastRun(in), Closed: true})
+			a.tellClosed(rec, in.From, lastRun(in))
 		}
 	case errors.Is(err, activity.ErrUnknown):
 	case err != nil:

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
-	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
@@ -27,6 +26,9 @@ type reading struct {
 	found uint64
 	// read is what the iterator that is furthest has passed, told is read as the sender was told it.
 	read, told uint64
+	// telling is set while a message that says so is with the router, toTell when there is more to say, missing when it is to
+	// ask for frames.
+	telling, toTell, missing bool
 	// live counts the iterators at work, waiting what waits for the outcome without reading.
 	live, waiting int
 	// left tells that an iterator was left before the end.
@@ -66,24 +68,6 @@ func (o *operation) framesCame(c activity.StreamChange) {
 	if c.OutcomeSet || c.Finished || c.Retry || c.Late || c.Missing {
 		o.change(c.OutChange, nil)
 	}
-}
-
-// tell tells the sender how far the frames are read, when that is news to it, or with force.
-func (o *operation) tell(force, missing bool) {
-	o.mu.Lock()
-	r := &o.reading
-	if o.draining() {
-		r.read = max(r.read, r.frames.GetStored())
-	}
-	if o.rec.GetWindow() == 0 || r.frames == nil || done(o.rec) || !force && r.read < r.told+tellEvery {
-		o.mu.Unlock()
-		return
-	}
-	r.told = r.read
-	rec, from := o.rec, r.frames.GetFrom()
-	w := &transportpb.StreamWindow{Run: r.frames.GetRun(), Stored: r.frames.GetStored(), Read: r.read, Missing: missing}
-	o.mu.Unlock()
-	o.a.tell(rec, from, w)
 }
 
 // askMissing asks for frames that have not come though the stream has ended.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
@@ -58,9 +59,13 @@ func (a *Agent) toolErrorEnvelope(rec *storagepb.InRecord, messageID string) (*c
 		return nil, err
 	}
 	format, _ := exchange.FormatOf(request.Media) // protobuf where the request could not be read
-	payload, err := envelope.Encode(toolError(rec), format)
+	marshal := proto.Marshal
+	if format == exchange.JSON {
+		marshal = protojson.MarshalOptions{UseProtoNames: true}.Marshal // as peers that know no protobuf write it
+	}
+	payload, err := marshal(toolError(rec))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode a tool's error: %w", err)
 	}
 	ct := envelope.ContentType{Media: envelope.Media(format)}
 	if request.Method != "" {

@@ -65,20 +65,41 @@ func (a *Agent) receiveWindow(d *transportpb.Delivery) {
 		a.log.Warn("what the reader of a stream says cannot be read", "from", env.GetProducerId(), "error", err)
 		return
 	}
-	rec, err := a.buf.InByToken(env.GetProducerId(), w.GetTo(), w.GetToken())
+	f, err := a.toldFlow(env.GetProducerId(), w)
 	if err != nil {
-		if !errors.Is(err, activity.ErrUnknown) {
-			a.failure("find the request of a stream", err)
-		}
-		return
-	}
-	f := a.existingFlow(rec.GetSequence())
-	if f == nil && w.GetMissing() && rec.GetStream().GetRun() == w.GetRun() {
-		f = a.finishedFlow(rec)
-	}
-	if f != nil && f.run == w.GetRun() {
+		a.failure("find the request of a stream", err)
+	} else if f != nil {
 		f.told(w)
 	}
+}
+
+// toldFlow returns the flow that a reader speaks of, nil when there is none.
+func (a *Agent) toldFlow(reader string, w *transportpb.StreamWindow) (*flow, error) {
+	if w.GetTo() == "" { // it does not know of the request
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, f := range a.flows {
+			if f.rec.GetFrom() == reader && f.rec.GetToken() == w.GetToken() && f.run == w.GetRun() {
+				return f, nil
+			}
+		}
+		return nil, nil
+	}
+	rec, err := a.buf.InByToken(reader, w.GetTo(), w.GetToken())
+	if errors.Is(err, activity.ErrUnknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := a.existingFlow(rec.GetSequence())
+	if f == nil && w.GetMissing() && rec.GetStream() != nil {
+		f = a.finishedFlow(rec)
+	}
+	if f != nil && f.run != w.GetRun() {
+		return nil, nil
+	}
+	return f, nil
 }
 
 // finishedFlow returns a flow for frames that are sent again after they were all sent. Nothing keeps it.
@@ -117,13 +138,69 @@ func parseWindow(env *commonpb.Envelope) (*transportpb.StreamWindow, error) {
 	return w, nil
 }
 
-// tell tells the sender of a stream's frames how far this agent is.
-func (a *Agent) tell(rec *storagepb.OutRecord, from string, w *transportpb.StreamWindow) {
-	w.Token, w.To = rec.GetToken(), rec.GetTo()
+// tellClosed tells the sender of frames that none are taken any more.
+func (a *Agent) tellClosed(rec *storagepb.OutRecord, from string, run uint64) {
+	w := &transportpb.StreamWindow{Token: rec.GetToken(), To: rec.GetTo(), Run: run, Closed: true}
 	env, err := a.windowEnvelope(rec.GetCorrelationId(), w)
 	if err != nil {
-		a.log.Error("cannot tell how far a stream is read", "error", err)
+		a.log.Error("cannot tell that a stream is closed", "to", from, "error", err)
 		return
 	}
-	a.sendOnce(transportpb.Class_CLASS_ANSWER, from, env, func(string) {}) // the handler reminds this agent
+	a.sendOnce(transportpb.Class_CLASS_ANSWER, from, env, func(string) {}) // the next frame is answered so, too
+}
+
+// tell tells the sender how far the frames are read, when that is news to it, or with force. What changes before the
+// router has taken the one message is told with the next.
+func (o *operation) tell(force, missing bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := &o.reading
+	if o.draining() {
+		r.read = max(r.read, r.frames.GetStored())
+	}
+	if o.rec.GetWindow() == 0 || r.frames == nil || done(o.rec) || !force && r.read < r.told+tellEvery {
+		return
+	}
+	r.missing = r.missing || missing
+	r.toTell = true
+	if !r.telling {
+		r.telling = true
+		o.submitWindow()
+	}
+}
+
+// submitWindow makes a message ready that says how far the frames are when it is sent. The lock is held.
+func (o *operation) submitWindow() {
+	a, i := o.a, &item{class: transportpb.Class_CLASS_ANSWER, order: o.a.order.Add(1), due: func() {}}
+	i.build = func(session) *transportpb.Submit {
+		rec, from, w := o.window()
+		env, err := a.windowEnvelope(rec.GetCorrelationId(), w)
+		if err != nil {
+			a.log.Error("cannot tell how far a stream is read", "to", from, "error", err)
+			a.outbox.remove(i)
+			return nil
+		}
+		return a.submission(from, env)
+	}
+	i.answered = func(*transportpb.Answer, string) { // a refusal, too: the handler reminds this agent
+		a.outbox.remove(i)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.reading.telling = o.reading.toTell && !done(o.rec); o.reading.telling {
+			o.submitWindow()
+		}
+	}
+	a.outbox.add(i)
+}
+
+// window returns what is to be told now, and to whom.
+func (o *operation) window() (*storagepb.OutRecord, string, *transportpb.StreamWindow) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := &o.reading
+	w := &transportpb.StreamWindow{
+		Token: o.rec.GetToken(), To: o.rec.GetTo(), Run: r.frames.GetRun(), Stored: r.frames.GetStored(), Read: r.read, Missing: r.missing,
+	}
+	r.told, r.toTell, r.missing = r.read, false, false
+	return o.rec, r.frames.GetFrom(), w
 }
