@@ -9,11 +9,13 @@ import (
 	"github.com/dave/jennifer/jen"
 )
 
+// lineEnds makes one line end of each that an editor knows. It is read only.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
 // comment returns the lines of text as a comment. All text of a schema that becomes a comment goes through here. A line
 // of it can neither end the comment, nor be a directive to a tool, nor hide what it says.
 func comment(text string) string {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(text)
-	lines := strings.Split(strings.Trim(text, "\n"), "\n")
+	lines := strings.Split(strings.Trim(lineEnds.Replace(text), "\n"), "\n")
 	for i, line := range lines {
 		lines[i] = strings.TrimRight("// "+harmless(visible(line)), " \t")
 	}
@@ -22,10 +24,16 @@ func comment(text string) string {
 
 // visible replaces what an editor would not show, or would show elsewhere, by its escape.
 func visible(line string) string {
+	shown := func(r rune) bool {
+		return r == '\t' || r != utf8.RuneError && (unicode.IsPrint(r) || unicode.IsSpace(r) && r > unicode.MaxASCII)
+	}
+	if !strings.ContainsFunc(line, func(r rune) bool { return !shown(r) }) {
+		return line
+	}
 	var b strings.Builder
 	for _, r := range line {
 		switch {
-		case r == '\t' || r != utf8.RuneError && (unicode.IsPrint(r) || unicode.IsSpace(r) && r > unicode.MaxASCII):
+		case shown(r):
 			b.WriteRune(r)
 		case r == utf8.RuneError:
 			b.WriteString("\ufffd")
