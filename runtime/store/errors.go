@@ -24,7 +24,7 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("data directory %s is in use by another process. Fix: stop that process, or use another directory", e.Dir)
 }
 
-// VersionError says that a newer version of this software wrote the directory.
+// VersionError says that another version of this software wrote the directory, and that this one does not read it.
 type VersionError struct {
 	Dir         string
 	Found, Know int
@@ -32,6 +32,9 @@ type VersionError struct {
 
 // Error implements error.
 func (e *VersionError) Error() string {
+	if e.Found < e.Know {
+		return fmt.Sprintf("data directory %s has format %d, which is too old for this version. Fix: open it once with a version that is between the two", e.Dir, e.Found)
+	}
 	return fmt.Sprintf("data directory %s has format %d, and this version reads up to %d. Fix: use the version that wrote it, or a newer one", e.Dir, e.Found, e.Know)
 }
 
@@ -54,7 +57,7 @@ func (e *DamagedError) Error() string {
 	if len(e.Key) > 0 {
 		text += fmt.Sprintf(" (record %q)", e.Key)
 	}
-	return fmt.Sprintf("%s: %v. Fix: restore the directory from a backup; it was left as it is", text, e.Err)
+	return fmt.Sprintf("%s: %v. Fix: restore the directory from a backup, or copy what is whole with sw4rm buffer salvage; it was left as it is", text, e.Err)
 }
 
 // Unwrap returns the cause.

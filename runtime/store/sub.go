@@ -11,17 +11,15 @@ import (
 // Stores made from one s must have prefixes of which none begins with another, or they see each other's keys.
 func Sub(s Store, prefix string) Store {
 	return &sub{
-		parent:  s,
-		prefix:  []byte(prefix),
-		end:     successor([]byte(prefix)),
-		scratch: &sync.Pool{New: func() any { return new(subBatch) }},
+		subReader: subReader{Reader: s, prefix: []byte(prefix), end: successor([]byte(prefix))},
+		parent:    s,
+		scratch:   &sync.Pool{New: func() any { return new(subBatch) }},
 	}
 }
 
 type sub struct {
+	subReader
 	parent  Store
-	prefix  []byte
-	end     []byte // first key after all that begin with prefix; nil when there is none
 	scratch *sync.Pool
 }
 
@@ -81,29 +79,7 @@ func join(prefix, key []byte) []byte {
 	return append(append(make([]byte, 0, len(prefix)+len(key)), prefix...), key...)
 }
 
-func (s *sub) upTo(end []byte, join func(prefix, key []byte) []byte) []byte {
-	if end == nil {
-		return s.end
-	}
-	return join(s.prefix, end)
-}
-
-func (s *sub) Get(key []byte) ([]byte, error) { return s.parent.Get(join(s.prefix, key)) }
-
-func (s *sub) Scan(start, end []byte, fn func(key, value []byte) error) error {
-	return s.parent.Scan(join(s.prefix, start), s.upTo(end, join), s.strip(fn))
-}
-
-func (s *sub) ScanReverse(start, end []byte, fn func(key, value []byte) error) error {
-	return s.parent.ScanReverse(join(s.prefix, start), s.upTo(end, join), s.strip(fn))
-}
-
-func (s *sub) strip(fn func(key, value []byte) error) func(key, value []byte) error {
-	return func(key, value []byte) error { return fn(key[len(s.prefix):], value) }
-}
-
 func (s *sub) Sync(ctx context.Context, m Mark) error { return s.parent.Sync(ctx, m) }
-func (s *sub) Instance() Instance                     { return s.parent.Instance() }
 func (s *sub) Failed() <-chan struct{}                { return s.parent.Failed() }
 func (s *sub) Err() error                             { return s.parent.Err() }
 func (s *sub) Close() error                           { return nil }

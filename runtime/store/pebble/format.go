@@ -14,6 +14,9 @@ import (
 // format is the version of what is in the directory. It grows with every change that an older version cannot read.
 const format = 1
 
+// oldestFormat is the oldest that Open still reads.
+const oldestFormat = 1
+
 // formatName is the file that tells whose directory it is.
 const formatName = "sw4rm.format"
 
@@ -25,11 +28,12 @@ const (
 
 // formatFile is the content of the format file.
 type formatFile struct {
+	version   int
 	state, id string
 }
 
 func (f formatFile) encode() []byte {
-	text := fmt.Sprintf("sw4rm format %d\nstate %s\nid %s\n", format, f.state, f.id)
+	text := fmt.Sprintf("sw4rm format %d\nstate %s\nid %s\n", f.version, f.state, f.id)
 	return fmt.Appendf([]byte(text), "crc32c %08x\n", crc32.Checksum([]byte(text), castagnoli()))
 }
 
@@ -47,14 +51,13 @@ func readFormat(fs vfs.FS, dir string) (f formatFile, err error) {
 	if string(sum) != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(text, castagnoli())) {
 		return f, damaged(path, -1, errors.New("its checksum does not match"))
 	}
-	var found int
-	if _, err := fmt.Sscanf(string(text), "sw4rm format %d\n", &found); err != nil {
+	if _, err := fmt.Sscanf(string(text), "sw4rm format %d\n", &f.version); err != nil {
 		return f, damaged(path, 0, fmt.Errorf("it does not begin with a format: %w", err))
 	}
-	if found > format {
-		return f, &store.VersionError{Dir: dir, Found: found, Know: format}
+	if f.version < oldestFormat || f.version > format {
+		return f, &store.VersionError{Dir: dir, Found: f.version, Know: format}
 	}
-	if _, err := fmt.Sscanf(string(text), "sw4rm format 1\nstate %s\nid %s\n", &f.state, &f.id); err != nil {
+	if _, err := fmt.Sscanf(string(text), "sw4rm format %d\nstate %s\nid %s\n", &f.version, &f.state, &f.id); err != nil {
 		return f, damaged(path, -1, fmt.Errorf("it does not read: %w", err))
 	}
 	return f, nil

@@ -212,24 +212,32 @@ func (t *track) synced() error {
 // verify compares the files of dir with what is claimed of them.
 func (l *ledger) verify(dir string) error {
 	for _, e := range l.entries {
-		path := l.fs.PathJoin(dir, e.name)
-		data, err := readFile(l.fs, path)
-		if isNotExist(err) && !isLog(e.name) {
-			continue // made shortly before a power cut; if it is the current one, Pebble misses it
-		}
-		if isNotExist(err) {
-			return damaged(path, -1, errors.New("the file is missing"))
-		}
-		if err != nil {
+		if err := e.verify(l.fs, dir); err != nil {
 			return err
 		}
-		if uint64(len(data)) < e.size {
-			return damaged(path, int64(len(data)), fmt.Errorf("the file ends here and had %d synced bytes", e.size))
-		}
-		if crc32.Checksum(data[:e.size], castagnoli()) != e.sum {
-			return damaged(path, firstBroken(e.name, data[:e.size]),
-				fmt.Errorf("the checksum of its first %d bytes does not match", e.size))
-		}
+	}
+	return nil
+}
+
+// verify compares a file of dir with what is claimed of it.
+func (e ledgerEntry) verify(fs vfs.FS, dir string) error {
+	path := fs.PathJoin(dir, e.name)
+	data, err := readFile(fs, path)
+	if isNotExist(err) && !isLog(e.name) {
+		return nil // made shortly before a power cut; if it is the current one, Pebble misses it
+	}
+	if isNotExist(err) {
+		return damaged(path, -1, errors.New("the file is missing"))
+	}
+	if err != nil {
+		return err
+	}
+	if uint64(len(data)) < e.size {
+		return damaged(path, int64(len(data)), fmt.Errorf("the file ends here and had %d synced bytes", e.size))
+	}
+	if crc32.Checksum(data[:e.size], castagnoli()) != e.sum {
+		return damaged(path, firstBroken(e.name, data[:e.size]),
+			fmt.Errorf("the checksum of its first %d bytes does not match", e.size))
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (r chunkReader) at(i int) (c chunk, ok bool) {
 		c.syncedTo = binary.LittleEndian.Uint64(r.data[i+11:])
 	}
 	sum := crc32.Checksum(r.data[i+6:c.end], castagnoli())
-	if binary.LittleEndian.Uint32(r.data[i:]) != (sum>>15|sum<<17)+0xa282ead8 {
+	if binary.LittleEndian.Uint32(r.data[i:]) != masked(sum) {
 		return c, false
 	}
 	c.payload = r.data[i+header : c.end]
@@ -140,21 +140,27 @@ func (r chunkReader) isTrailer(i int) bool {
 		binary.LittleEndian.Uint32(r.data[i+7:]) == r.number+1
 }
 
-// checkLog looks for damage in the last log, which Pebble reads up to the first chunk that does not read. Whether that
-// is the end, torn by a power cut, or damage shows in what stands behind it: a later chunk that says that more was
-// synced, or the beginnings of groups, of which the earlier must have been synced when the later was written.
+// checkLog looks for damage in the last log, which Pebble reads up to the first chunk that does not read.
 func checkLog(fs vfs.FS, path string) error {
 	data, err := readFile(fs, path)
 	if err != nil {
 		return err
 	}
-	var last uint64
-	r := newChunkReader(fs.PathBase(path), data)
-	end := r.valid(func(c chunk) { last = max(last, groupOf(c)) })
-	if r.isTrailer(end) {
-		return nil
+	if end, proof := logEnd(newChunkReader(fs.PathBase(path), data)); proof != nil {
+		return damaged(path, int64(end), proof)
 	}
-	var proof error
+	return nil
+}
+
+// logEnd returns the offset of the first chunk of a log that does not read, and what proves that this is damage and not
+// the end, torn by a power cut. That shows in what stands behind it: a later chunk that says that more was synced, or the
+// beginnings of groups, of which the earlier must have been synced when the later was written.
+func logEnd(r chunkReader) (end int, proof error) {
+	var last uint64
+	end = r.valid(func(c chunk) { last = max(last, groupOf(c)) })
+	if r.isTrailer(end) {
+		return end, nil
+	}
 	var seen []uint64
 	r.after(end, func(c chunk) {
 		if c.syncedTo > uint64(end) {
@@ -167,10 +173,7 @@ func checkLog(fs vfs.FS, path string) error {
 	if len(seen) > 1 || len(seen) == 1 && last > 0 && seen[0] > last+1 {
 		proof = fmt.Errorf("group %d stands behind it and was written when this was synced", seen[len(seen)-1])
 	}
-	if proof != nil {
-		return damaged(path, int64(end), proof)
-	}
-	return nil
+	return end, proof
 }
 
 // groupOf returns the number of the group that the chunk's batch begins, 0 if it begins none.

@@ -152,7 +152,7 @@ type counters struct{ epoch, group uint64 }
 func (d *DB) begin() (f formatFile, err error) {
 	var id [16]byte
 	rand.Read(id[:]) // never fails: crypto/rand ends the program instead
-	f = formatFile{state: stateMaking, id: hex.EncodeToString(id[:])}
+	f = formatFile{version: format, state: stateMaking, id: hex.EncodeToString(id[:])}
 	names, err := d.guard.List(d.dir)
 	if err != nil {
 		return f, fmt.Errorf("listing data directory %s: %w", d.dir, err)
@@ -205,13 +205,10 @@ func (d *DB) check() error {
 // stays as it is.
 func (d *DB) probe(opts Options, f formatFile) (last counters, err error) {
 	var failure error
-	engine := opts.engine(d.guard.FS, d.lock, engineEvents{log: d.log, fail: func(err error) { failure = err }})
-	engine.ReadOnly = true
-	engine.DisableTableStats = true
 	defer func() { err = recovered(recover(), d.dir, err) }()
-	db, err := pebble.Open(d.dir, engine)
+	db, err := d.readOnly(opts, func(err error) { failure = err })
 	if err != nil {
-		return last, d.openError(err)
+		return last, err
 	}
 	last, err = d.counters(db, f)
 	if closing := db.Close(); err == nil {
@@ -282,7 +279,7 @@ func (d *DB) enroll(f formatFile, last counters) error {
 		return fmt.Errorf("raising the epoch of %s: %w", d.dir, err)
 	}
 	if f.state != stateReady {
-		if err := d.writeFormat(formatFile{state: stateReady, id: f.id}); err != nil {
+		if err := d.writeFormat(formatFile{version: f.version, state: stateReady, id: f.id}); err != nil {
 			return err
 		}
 	}

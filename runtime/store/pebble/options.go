@@ -36,12 +36,7 @@ type Options struct {
 	// FS is for tests: the file system to use in place of the operating system's. Ownership and permissions are then
 	// not looked at.
 	FS vfs.FS
-
-	format int // the newest format, in place of ours, for tests
 }
-
-// newest is the newest format that is read.
-func (o Options) newest() int { return max(o.format, format) }
 
 // sizes are the figures behind a Profile.
 type sizes struct {
