@@ -241,6 +241,36 @@ func changes() []change {
 			done := g.finish(rec.GetSequence(), ack.Fulfilled, 0, "")
 			return func() error { return g.OwedSentIn(rec.GetSequence(), done.GetOwed()[0].GetMessageId()) }
 		}},
+		{"FramesOut", true, func(g *ground) func() error {
+			rec, _ := g.send(streams)
+			return func() error { return first(g.framesOut(rec, frame(1, 1))) }
+		}},
+		{"FramesOut end", true, func(g *ground) func() error {
+			rec, id := g.send(streams)
+			return func() error { return first(g.framesOut(rec, frame(1, 1), end(1, 1, id, ack.Fulfilled, 0))) }
+		}},
+		{"EndStreamOut", true, func(g *ground) func() error {
+			rec, id := g.send(unnumbered)
+			g.ack(id, ack.Fulfilled, 0, "")
+			return func() error { return first(g.EndStreamOut(g.ctx, rec.GetSequence())) }
+		}},
+		{"BeginStreamIn", false, func(g *ground) func() error {
+			_, rec := g.receive(g.arrival("token", 0))
+			return func() error { return first(g.BeginStreamIn(rec.GetSequence(), 1, false)) }
+		}},
+		{"FrameIn", true, func(g *ground) func() error {
+			_, rec := g.receive(g.arrival("token", 0))
+			_, err := g.BeginStreamIn(rec.GetSequence(), 1, false)
+			require.NoError(g, err)
+			return func() error { return first(g.FrameIn(g.ctx, rec.GetSequence(), 1, &storagepb.Frame{})) }
+		}},
+		{"ProgressIn", false, func(g *ground) func() error {
+			_, rec := g.receive(g.arrival("token", 0))
+			_, err := g.BeginStreamIn(rec.GetSequence(), 1, false)
+			require.NoError(g, err)
+			require.NoError(g, first(g.FrameIn(g.ctx, rec.GetSequence(), 1, &storagepb.Frame{})))
+			return func() error { return g.ProgressIn(rec.GetSequence(), 1, 1, 1) }
+		}},
 		{"Prune", false, func(g *ground) func() error {
 			g.done(3, true)
 			g.now = g.now.Add(48 * time.Hour)

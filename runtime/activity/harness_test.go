@@ -114,9 +114,15 @@ func (g *ground) picture() []string {
 	}
 	for _, r := range g.OpenOut() {
 		add("open out", r)
+		s, err := g.OutStream(r.GetSequence())
+		require.NoError(g, err)
+		add("frames out", s)
 	}
 	for _, r := range g.OpenIn() {
 		add("open in", r)
+		s, err := g.InStream(r.GetSequence())
+		require.NoError(g, err)
+		add("frames in", s)
 	}
 	for _, r := range g.OwingIn() {
 		add("owing", r)
