@@ -17,10 +17,26 @@ const (
 	paramOrder          = "order"
 	paramHandlerTimeout = "handler-timeout"
 	paramRetryOn        = "retry-on"
+	paramResume         = "resume"
 )
 
 var orderNames = map[exchange.Order]string{
 	exchange.OrderNone: "none", exchange.OrderCorrelation: "correlation", exchange.OrderAgent: "agent",
+}
+
+var resumeNames = map[exchange.Resume]string{
+	exchange.RestartOnResume: "restart", exchange.ContinueOnResume: "continue",
+}
+
+// named finds the value that has a name.
+func named[V comparable](names map[V]string, name string) (V, bool) {
+	for v, n := range names {
+		if n == name {
+			return v, true
+		}
+	}
+	var none V
+	return none, false
 }
 
 // overrides returns what the call's settings differ in from the exchange's, as far as it concerns the receiver.
@@ -40,11 +56,14 @@ func overrides(out *exchange.Outgoing) []envelope.Param {
 		}
 		params = append(params, envelope.Param{Name: paramRetryOn, Value: strings.Join(codes, " ")})
 	}
+	if call.Resume != own.Resume {
+		params = append(params, envelope.Param{Name: paramResume, Value: resumeNames[call.Resume]})
+	}
 	return params
 }
 
-// with returns the handler with the settings that the message's content type overrides: order and codes as the sender has
-// them, and a handler timeout that is shorter than the handler's own.
+// with returns the handler with the settings that the message's content type overrides: order, codes and resume as the sender
+// has them, and a handler timeout that is shorter than the handler's own.
 func (h *handler) with(ct envelope.ContentType) (*handler, error) {
 	if ct.Message == "" || len(ct.Extra) == 0 {
 		return h, nil // parameters of a type that is not ours mean something else
@@ -54,18 +73,15 @@ func (h *handler) with(ct envelope.ContentType) (*handler, error) {
 		ok := true
 		switch param.Name {
 		case paramOrder:
-			ok = false
-			for order, name := range orderNames {
-				if name == param.Value {
-					p.Order, ok = order, true
-				}
-			}
+			p.Order, ok = named(orderNames, param.Value)
 		case paramHandlerTimeout:
 			d, err := time.ParseDuration(param.Value)
 			ok = err == nil && d > 0
 			if ok && (h.policy.HandlerTimeout == 0 || d < h.policy.HandlerTimeout) {
 				p.HandlerTimeout = d
 			}
+		case paramResume:
+			p.Resume, ok = named(resumeNames, param.Value)
 		case paramRetryOn:
 			p.Retry.Codes, ok = parseCodes(param.Value)
 		}
@@ -74,6 +90,19 @@ func (h *handler) with(ct envelope.ContentType) (*handler, error) {
 		}
 	}
 	return &handler{d: h.d, fn: h.fn, policy: p}, nil
+}
+
+// continues tells whether the frames of a message with this content type go on after those of earlier runs.
+func (h *handler) continues(contentType string) bool {
+	if h == nil {
+		return false
+	}
+	if ct, err := envelope.ParseContentType(contentType); err == nil {
+		if own, err := h.with(ct); err == nil {
+			h = own
+		}
+	}
+	return h.policy.Resume == exchange.ContinueOnResume
 }
 
 func parseCodes(s string) ([]ack.Code, bool) {

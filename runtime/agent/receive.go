@@ -276,7 +276,7 @@ func (a *Agent) custody(c *transportpb.AckAnswer) {
 func (a *Agent) recoverIn() {
 	for _, rec := range a.buf.OpenIn() {
 		h := a.reg.handler(rec.GetExchange())
-		if rec.GetDeferred() || h != nil && h.policy.Resume == exchange.ContinueOnResume {
+		if rec.GetDeferred() || h.continues(rec.GetContentType()) {
 			a.resumeFlow(rec)
 		}
 		var refusal error

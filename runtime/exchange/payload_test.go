@@ -104,6 +104,7 @@ func TestEverySettingCanBeGivenForOneCall(t *testing.T) {
 		"content type":            {exchange.ContentType("a/b+json"), func(p exchange.Policy) any { return p.ContentType }, "a/b+json"},
 		"message type":            {exchange.Control, func(p exchange.Policy) any { return p.MessageType }, exchange.Control},
 		"order":                   {exchange.OrderAgent, func(p exchange.Policy) any { return p.Order }, exchange.OrderAgent},
+		"resume":                  {exchange.ContinueOnResume, func(p exchange.Policy) any { return p.Resume }, exchange.ContinueOnResume},
 		"idempotency":             {exchange.Idempotent(), func(p exchange.Policy) any { return p.Idempotency }, exchange.ByContent},
 	}
 	x := exchange.NewOneWay[text]("a.S/M", exchange.HandlerTimeout(time.Hour), exchange.TTL(time.Hour))
@@ -114,6 +115,21 @@ func TestEverySettingCanBeGivenForOneCall(t *testing.T) {
 		})
 	}
 	assert.Zero(t, sent(t, x, exchange.TTL(0)).Policy.TTL, "zero is a setting too")
+}
+
+func TestUnknownChoicesAreNamed(t *testing.T) {
+	x := exchange.NewOneWay[text]("a.S/M")
+	for problem, option := range map[string]exchange.SendOption{
+		"order 9 is unknown":       exchange.Order(9),
+		"order 0 is unknown":       exchange.Order(0),
+		"resume -1 is unknown":     exchange.Resume(-1),
+		"format 2 is unknown":      exchange.Format(2),
+		"idempotency 2 is unknown": exchange.Idempotency(2),
+		"message type 3 is not":    exchange.MessageType(3),
+	} {
+		assert.ErrorContains(t, sent(t, x, option).Policy.Validate(), problem)
+	}
+	require.NoError(t, sent(t, x).Policy.Validate())
 }
 
 func TestContentKeysOfOneCall(t *testing.T) {

@@ -56,7 +56,8 @@ const (
 	JSON
 )
 
-// Resume says where the frames of a stream go on when its handler runs again. As an option of an exchange it sets that.
+// Resume says where the frames of a stream go on when its handler runs again. As an option it sets that, for one call too:
+// ContinueOnResume is then of use where the handler heeds Frames.Recorded.
 type Resume int
 
 // The ways to resume.
@@ -69,6 +70,7 @@ const (
 )
 
 func (r Resume) applyExchange(d *Descriptor) { d.policy.Resume = r }
+func (r Resume) applySend(out *Outgoing)     { out.Policy.Resume = r }
 
 // RetryPolicy says when and how often a failed attempt is made again.
 type RetryPolicy struct {
@@ -105,7 +107,8 @@ type Policy struct {
 	ContentType string
 	// HandlerTimeout is how long a handler may run; 0 is no limit.
 	HandlerTimeout time.Duration
-	// Resume says where a stream goes on when its handler runs again; the receiver's setting counts.
+	// Resume says where a stream goes on when its handler runs again; the receiver's setting counts, unless a call has
+	// another.
 	Resume Resume
 }
 
@@ -160,6 +163,19 @@ func (p Policy) Validate() error {
 	case Control, Data, Notification, HITLInvocation, WorktreeControl, Negotiation, ToolCall:
 	default:
 		return fmt.Errorf("message type %d is not one that an exchange may have", p.MessageType)
+	}
+	for _, choice := range []struct {
+		name            string
+		is, first, last int
+	}{
+		{"order", int(p.Order), int(OrderNone), int(OrderAgent)},
+		{"resume", int(p.Resume), int(RestartOnResume), int(ContinueOnResume)},
+		{"format", int(p.Format), int(Protobuf), int(JSON)},
+		{"idempotency", int(p.Idempotency), int(EachCall), int(ByContent)},
+	} {
+		if choice.is < choice.first || choice.is > choice.last {
+			return fmt.Errorf("%s %d is unknown. Fix: use a constant of package exchange", choice.name, choice.is)
+		}
 	}
 	return p.validateContentType()
 }
