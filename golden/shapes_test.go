@@ -219,7 +219,7 @@ func TestHumanInTheLoop(t *testing.T) {
 		asked, err := exchanges.NewWorkerSender(client, address.Agent("worker")).Approve(ctx, &exchanges.Request{Text: "a"})
 		require.NoError(t, err)
 		require.NoError(t, asked.Wait(ctx, ack.Read))
-		time.Sleep(30 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		require.Equal(t, exchange.HITLInvocation, w.types["golden.exchanges.Worker/Approve"])
 		require.NoError(t, exchanges.WorkerExchanges.Approve.Reply(ctx, server, w.human, &exchanges.Reply{Text: "yes"}))
 		res, err := asked.Response(ctx)
