@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm-docs/internal/markdown"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm-docs/internal/payload"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm-docs/internal/tree"
@@ -97,7 +98,7 @@ func (w *writer) exchange(e *tree.Exchange, on string) {
 		op.Reply = &reply{
 			Address:  replyAddress{Location: "$message.header#/producer_id", Description: "agent: and the id of the agent that asked."},
 			Channel:  reference{"#/channels/" + replies},
-			Messages: w.part(e, part, replies),
+			Messages: append(w.part(e, part, replies), w.failure(e)...),
 		}
 	}
 	for _, side := range []struct{ action, title string }{{"receive", "Handle "}, {"send", "Send "}} {
@@ -108,40 +109,82 @@ func (w *writer) exchange(e *tree.Exchange, on string) {
 
 // part adds the messages in which a part of the exchange travels to a channel, and returns references to them there.
 func (w *writer) part(e *tree.Exchange, p tree.Part, on string) []reference {
-	payloadType, name := e.Request, "request"
-	messageType := e.Type.String()
+	carried, name, messageType := e.Request, "request", e.Type.String()
 	if p != tree.Request {
-		payloadType, name, messageType = e.Reply, string(p), e.ReplyType()
+		carried, name, messageType = e.Reply, string(p), e.ReplyType().String()
 	}
+	return w.messages(e, name, on, e.ContentTypes(p), message{
+		Description: tree.Note(markdown.Prose(tree.Comment(carried)), tree.Deprecated(carried)),
+		Headers:     headers(messageType),
+		Payload:     reference{schemas + string(carried.FullName())},
+	})
+}
+
+// failure adds the messages in which a tool's failure travels, and returns references to them.
+func (w *writer) failure(e *tree.Exchange) []reference {
+	if !e.Tool() {
+		return nil
+	}
+	return w.messages(e, "error", replies, e.FailureTypes(), message{
+		Description: "What the tool has failed of, beside the acknowledgement. More parameters of the content type may follow.",
+		Headers:     headers(commonpb.MessageType_TOOL_ERROR.String()),
+		Payload:     reference{schemas + failureSchema},
+	})
+}
+
+// messages adds a message of the exchange for each content type, and returns references to them on a channel.
+func (w *writer) messages(e *tree.Exchange, name, on string, contentTypes []string, m message) []reference {
+	m.Title = fmt.Sprintf("%s of %s", name, e.Name)
+	m.CorrelationID = correlationID{Location: "$message.header#/correlation_id"}
 	var refs []reference
-	for i, ct := range e.ContentTypes(p) {
-		key := e.Full() + "." + name
+	for i, ct := range contentTypes {
+		m.Name, m.ContentType = e.Full()+"."+name, ct
 		if i > 0 {
-			key += ".json"
+			m.Name += ".json"
 		}
-		w.doc.Components.Messages[key] = message{
-			Name:          key,
-			Title:         fmt.Sprintf("%s of %s", name, e.Name),
-			Description:   tree.Note(markdown.Prose(tree.Comment(payloadType)), tree.Deprecated(payloadType)),
-			ContentType:   ct,
-			Headers:       headers(messageType),
-			Payload:       reference{schemas + string(payloadType.FullName())},
-			CorrelationID: correlationID{Location: "$message.header#/correlation_id"},
-		}
-		w.doc.Channels[on].Messages[key] = reference{"#/components/messages/" + key}
-		refs = append(refs, reference{fmt.Sprintf("#/channels/%s/messages/%s", on, key)})
+		w.doc.Components.Messages[m.Name] = m
+		w.doc.Channels[on].Messages[m.Name] = reference{"#/components/messages/" + m.Name}
+		refs = append(refs, reference{fmt.Sprintf("#/channels/%s/messages/%s", on, m.Name)})
 	}
 	return refs
 }
 
+// Schemas of the protocol's own. No message can have these names.
+const (
+	envelopeSchema = "sw4rm-envelope"
+	failureSchema  = "sw4rm-tool-error"
+)
+
 // components adds the schemas that messages refer to.
 func (w *writer) components() {
-	w.doc.Components.Schemas = payload.Components(schemas, markdown.Prose, w.tree.Payloads)
-	w.doc.Components.Schemas[envelopeSchema] = envelopeFields()
+	all := payload.Components(schemas, markdown.Prose, w.tree.Payloads)
+	all[envelopeSchema] = texts("Fields of the envelope", []property{
+		{"message_id", "UUIDv4, new for every transmission attempt."},
+		{"idempotency_token", "Names the operation; the same for all of its attempts."},
+		{"producer_id", "The id of the agent that sends."},
+		{"correlation_id", "UUIDv4 of the conversation; replies echo it."},
+		{"message_type", "What the envelope is for."},
+		{"content_type", "The media type of the payload."},
+	})
+	all[failureSchema] = texts(tree.ToolError, []property{
+		{"call_id", "The message_id of the request."},
+		{"error_code", "The protocol's name of the error."},
+		{"message", "What has failed, for people."},
+	})
+	w.doc.Components.Schemas = all
 }
 
-// envelopeSchema names the schema of an envelope's fields. No message can have this name.
-const envelopeSchema = "sw4rm-envelope"
+type property struct{ name, text string }
+
+// texts describes an object whose properties are all texts.
+func texts(title string, properties []property) *jsonschema.Schema {
+	s := &jsonschema.Schema{Title: title, Type: "object", Properties: make(map[string]*jsonschema.Schema)}
+	for _, p := range properties {
+		s.Properties[p.name] = &jsonschema.Schema{Type: "string", Description: p.text}
+		s.PropertyOrder = append(s.PropertyOrder, p.name)
+	}
+	return s
+}
 
 // headers returns the fields of the envelope in which a message travels.
 func headers(messageType string) *jsonschema.Schema {
@@ -152,22 +195,4 @@ func headers(messageType string) *jsonschema.Schema {
 			"message_type": {Enum: []any{messageType}},
 		},
 	}
-}
-
-// envelopeFields describes the fields of sw4rm.common.Envelope that concern who sends and who handles messages.
-func envelopeFields() *jsonschema.Schema {
-	s := &jsonschema.Schema{Title: "Fields of the envelope", Type: "object", Properties: make(map[string]*jsonschema.Schema)}
-	for _, f := range []struct{ name, text string }{
-		{"message_id", "UUIDv4, new for every transmission attempt."},
-		{"idempotency_token", "Names the operation; the same for all of its attempts."},
-		{"producer_id", "The id of the agent that sends."},
-		{"correlation_id", "UUIDv4 of the conversation; replies echo it."},
-		{"message_type", "What the envelope is for."},
-		{"content_type", "The media type of the payload."},
-	} {
-		s.Properties[f.name] = &jsonschema.Schema{Type: "string", Description: f.text}
-		s.PropertyOrder = append(s.PropertyOrder, f.name)
-		s.Required = append(s.Required, f.name)
-	}
-	return s
 }

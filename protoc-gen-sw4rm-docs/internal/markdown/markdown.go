@@ -168,7 +168,10 @@ func (w *writer) exchange(e *tree.Exchange) {
 	w.line("- Name on the wire: %s", code(e.Name))
 	w.line("- Request: %s, as %s", w.named(e.Request), codes(e.ContentTypes(tree.Request)))
 	if part, ok := e.Answer(); ok {
-		w.line("- %s: %s of message type %s, as %s", answers(e.Kind), w.named(e.Reply), code(e.ReplyType()), codes(e.ContentTypes(part)))
+		w.line("- %s: %s of message type %s, as %s", answers(e.Kind), w.named(e.Reply), code(e.ReplyType().String()), codes(e.ContentTypes(part)))
+	}
+	if e.Tool() {
+		w.line("- Failure: %s of message type %s, as %s, beside the acknowledgement", code(tree.ToolError), code("TOOL_ERROR"), codes(e.FailureTypes()))
 	}
 	if e.ReadOnly {
 		w.line("- Handling a request changes nothing")

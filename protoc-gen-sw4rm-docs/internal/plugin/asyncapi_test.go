@@ -114,6 +114,7 @@ func TestAsyncAPI(t *testing.T) {
 		"acme.desk.v1.Gate.Open.reply":             {Media: "application/protobuf", Message: "google.protobuf.Timestamp", Method: "acme.desk.v1.Gate/Open", Kind: "reply"},
 		"acme.desk.v1.Desk.FollowLoans.frame.json": {Media: "application/json", Message: "acme.desk.v1.Loan", Method: "acme.desk.v1.Desk/FollowLoans", Kind: "frame"},
 		"acme.desk.v1.Desk.FollowLoans.request":    {Media: "application/protobuf", Message: "acme.desk.v1.FollowLoansRequest", Method: "acme.desk.v1.Desk/FollowLoans"},
+		"acme.desk.v1.Desk.Find.error":             {Media: "application/protobuf", Message: "sw4rm.tool.ToolError", Method: "acme.desk.v1.Desk/Find", Kind: "reply"},
 		"acme.desk.v1.Desk.Close.request.json":     {Media: "application/json", Message: "acme.desk.v1.CloseRequest", Method: "acme.desk.v1.Desk/Close"},
 		"acme.desk.v1.Desk.Lend.reply":             {Media: "application/protobuf", Message: "acme.desk.v1.Loan", Method: "acme.desk.v1.Desk/Lend", Kind: "reply"},
 	} {
@@ -123,8 +124,13 @@ func TestAsyncAPI(t *testing.T) {
 	}
 	messages := doc.Components.Messages
 	require.NotContains(t, messages, "acme.desk.v1.Desk.Order.request.json", "a content type that is asked for is the only one")
-	require.Equal(t, []string{"TOOL_CALL"}, messages["acme.desk.v1.Desk.Find.request"].Headers.Properties["message_type"].Enum)
-	require.Equal(t, []string{"TOOL_RESULT"}, messages["acme.desk.v1.Desk.Find.reply"].Headers.Properties["message_type"].Enum)
+	for key, messageType := range map[string]string{
+		"Find.request": "TOOL_CALL", "Find.reply": "TOOL_RESULT", "Find.error": "TOOL_ERROR", "FollowLoans.frame.json": "TOOL_RESULT",
+		"FollowLoans.error.json": "TOOL_ERROR", "Lend.request": "HITL_INVOCATION", "Lend.reply": "DATA", "Close.request": "CONTROL",
+	} {
+		require.Equal(t, []string{messageType}, messages["acme.desk.v1.Desk."+key].Headers.Properties["message_type"].Enum, key)
+	}
+	require.NotContains(t, messages, "acme.desk.v1.Desk.Lend.error")
 	require.Equal(t, "#/components/schemas/acme.desk.v1.Loan", messages["acme.desk.v1.Desk.Lend.reply"].Payload.Ref)
 	require.NotContains(t, text, "<script>", "descriptions are Markdown")
 	require.NotContains(t, text, `\u003cscript`, "descriptions are Markdown")

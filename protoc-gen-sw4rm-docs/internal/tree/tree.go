@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/schema"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
@@ -165,12 +166,12 @@ func (e *Exchange) Standalone() bool {
 // Tool tells whether the exchange calls a tool.
 func (e *Exchange) Tool() bool { return e.Type == optionspb.ExchangeOptions_TOOL_CALL }
 
-// ReplyType is the message type of replies and frames, as the protocol names it.
-func (e *Exchange) ReplyType() string {
+// ReplyType is the message type of replies and frames.
+func (e *Exchange) ReplyType() commonpb.MessageType {
 	if e.Tool() {
-		return "TOOL_RESULT"
+		return commonpb.MessageType_TOOL_RESULT
 	}
-	return e.Type.String()
+	return commonpb.MessageType_DATA
 }
 
 // Part is what of an exchange travels in a message.
@@ -207,12 +208,30 @@ func (e *Exchange) ContentTypes(p Part) []string {
 		}
 		return []string{envelope.MediaProtobuf}
 	}
-	ct := envelope.ContentType{Message: string(e.Request.FullName()), Kind: string(p)}
+	carried := e.Request
+	if p != Request {
+		carried = e.Reply
+	}
+	return e.naming(carried.FullName(), p)
+}
+
+// ToolError is the protocol's message for a tool's failure.
+const ToolError = "sw4rm.tool.ToolError"
+
+// FailureTypes are the content types with which a tool's failure travels, as a ToolError. It comes beside the acknowledgement
+// that has the same outcome.
+func (e *Exchange) FailureTypes() []string {
+	if e.contentType != "" {
+		return e.ContentTypes(Reply)
+	}
+	return e.naming(ToolError, Reply)
+}
+
+// naming returns content types that name the exchange and the message.
+func (e *Exchange) naming(message protoreflect.FullName, p Part) []string {
+	ct := envelope.ContentType{Message: string(message), Kind: string(p)}
 	if !e.Standalone() {
 		ct.Method = e.Name
-	}
-	if p != Request {
-		ct.Message = string(e.Reply.FullName())
 	}
 	var types []string
 	for _, ct.Media = range []string{envelope.MediaProtobuf, envelope.MediaJSON} {
