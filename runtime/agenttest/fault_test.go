@@ -242,3 +242,43 @@ func TestCrashPointNames(t *testing.T) {
 }
 
 var errGiven = errors.New("given")
+
+// TestCrashOfAStream crashes the handling agent of a stream, which goes on after the frames that are stored.
+func TestCrashOfAStream(t *testing.T) {
+	count := exchange.NewStream[text, text]("test.v1.Echo/Count", exchange.ContinueOnResume)
+	for _, point := range []CrashPoint{AfterReceived, AfterRead, BeforeOutcome, AfterOutcome} {
+		t.Run(point.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := New(t)
+				server, client := net.Agent("server"), net.Agent("client")
+				serve := func(a *agent.Agent) {
+					count.Handle(a, func(_ context.Context, _ *text, out *exchange.Frames[*text]) error {
+						for n := out.Recorded(); n < 3; n++ {
+							if err := out.Send(str(string(rune('a' + n)))); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
+					start(t, a)
+				}
+				serve(server)
+				start(t, client)
+				net.Duplicate("client", 2)
+				crashed := net.CrashAt("server", point)
+				p, err := count.Send(t.Context(), to(client, "server"), str("x"))
+				require.NoError(t, err)
+				<-crashed
+				serve(net.Reopen("server"))
+				var got []*text
+				for frame, err := range p.Frames(t.Context()) {
+					require.NoError(t, err)
+					got = append(got, frame)
+				}
+				assert.Equal(t, []string{"a", "b", "c"}, values(got))
+				assert.Equal(t, []string{"x"}, values(Sent(client, count)))
+				assert.True(t, net.spent("client"))
+			})
+		})
+	}
+}
