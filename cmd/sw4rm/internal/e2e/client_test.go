@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
@@ -52,6 +54,11 @@ func drive(p *part) error {
 		return d.told(ctx, req.GetValue(), res, err)
 	})
 	tell.HandleReply(d.a, func(ctx context.Context, req *text, err error) error { return d.told(ctx, req.GetValue(), nil, err) })
+	for _, s := range []shape{restarting, continuing} {
+		s.stream().HandleReply(d.a, func(ctx context.Context, req *text, frames iter.Seq2[*text, error]) error {
+			return d.told(ctx, req.GetValue(), nil, watched(req.GetValue(), frames))
+		})
+	}
 	if err := d.a.Start(ctx); err != nil {
 		return errors.Join(err, d.a.Close())
 	}
@@ -142,6 +149,40 @@ func told(d *exchange.Delivery, err error) (handle, error) {
 	return handle{d, d.Outcome}, nil
 }
 
+func streamed(key string, p *exchange.PendingStream[*text], err error) (handle, error) {
+	if err != nil {
+		return handle{}, err
+	}
+	return handle{&p.Delivery, func(ctx context.Context) error { return watched(key, p.Frames(ctx)) }}, nil
+}
+
+// errFrames says that a reader did not get the frames of its stream in their order, each once.
+var errFrames = errors.New("the frames are not those that were sent")
+
+// watched reads a stream to its end and returns what it ended with. A stream that goes on begins again only where another
+// agent may have taken it over.
+func watched(key string, frames iter.Seq2[*text, error]) error {
+	n, pl := 0, planOf(key)
+	for m, err := range frames {
+		switch {
+		case errors.Is(err, exchange.ErrRestarted) && pl.shape == continuing && pl.to != address.Capability(service):
+			return fmt.Errorf("%s began again after frame %d: %w", key, n, errFrames)
+		case errors.Is(err, exchange.ErrRestarted):
+			n = 0
+		case err != nil:
+			return err
+		default:
+			if n++; m.GetValue() != frameOf(key, n) {
+				return fmt.Errorf("%s got %q as frame %d: %w", key, m.GetValue(), n, errFrames)
+			}
+		}
+	}
+	if n != pl.frames {
+		return fmt.Errorf("%s ended after %d frames of %d: %w", key, n, pl.frames, errFrames)
+	}
+	return nil
+}
+
 // errMixedUp says that an operation got another one's reply.
 var errMixedUp = errors.New("the reply belongs to another operation")
 
@@ -162,11 +203,15 @@ func (d *driver) send(ctx context.Context, key string) (handle, error) {
 	}
 	var h handle
 	var err error
-	if pl.call {
+	switch pl.shape {
+	case oneWay:
+		h, err = told(tell.Send(ctx, c, wrapperspb.String(key), opts...))
+	case call:
 		p, sendErr := do.Send(ctx, c, wrapperspb.String(key), opts...)
 		h, err = called(key, p, sendErr)
-	} else {
-		h, err = told(tell.Send(ctx, c, wrapperspb.String(key), opts...))
+	default:
+		p, sendErr := pl.shape.stream().Send(ctx, c, wrapperspb.String(key), opts...)
+		h, err = streamed(key, p, sendErr)
 	}
 	if err != nil {
 		return h, fmt.Errorf("send %s: %w", key, err)
@@ -178,11 +223,15 @@ func (d *driver) send(ctx context.Context, key string) (handle, error) {
 func (d *driver) resume(ctx context.Context, key string, ref exchange.Ref) (handle, error) {
 	var h handle
 	var err error
-	if planOf(key).call {
+	switch s := planOf(key).shape; s {
+	case oneWay:
+		h, err = told(tell.Resume(ctx, d.a, ref))
+	case call:
 		p, resumeErr := do.Resume(ctx, d.a, ref)
 		h, err = called(key, p, resumeErr)
-	} else {
-		h, err = told(tell.Resume(ctx, d.a, ref))
+	default:
+		p, resumeErr := s.stream().Resume(ctx, d.a, ref)
+		h, err = streamed(key, p, resumeErr)
 	}
 	if err != nil {
 		return h, fmt.Errorf("resume %s: %w", key, err)
@@ -232,7 +281,7 @@ func (d *driver) note(key string, h handle) {
 
 // told is the reply handler.
 func (d *driver) told(ctx context.Context, key string, res *text, err error) error {
-	if planOf(key).call {
+	if planOf(key).shape == call {
 		err = verify(key, res, err)
 	}
 	info, _ := exchange.InfoFrom(ctx)

@@ -47,8 +47,10 @@ var policy = []exchange.Option{
 }
 
 var (
-	do   = exchange.NewCall[text, text](service+"/Do", policy...)
-	tell = exchange.NewOneWay[text](service+"/Tell", policy...)
+	do     = exchange.NewCall[text, text](service+"/Do", policy...)
+	tell   = exchange.NewOneWay[text](service+"/Tell", policy...)
+	watch  = exchange.NewStream[text, text](service+"/Watch", policy...)
+	follow = exchange.NewStream[text, text](service+"/Follow", append(policy, exchange.ContinueOnResume)...)
 )
 
 // part is what one agent process has to do.
@@ -111,8 +113,9 @@ func until() (context.Context, context.CancelFunc) {
 type plan struct {
 	// to is where it goes.
 	to address.Address
-	// call tells a request with a reply from a one-way message.
-	call bool
+	shape shape
+	// frames is how many a stream has.
+	frames int
 	// keyed operations have a key of the sender's own, so that sending again is safe.
 	keyed bool
 	// waited operations have somebody who waits for their result; those of the others go to the reply handler.
@@ -142,7 +145,7 @@ func planOf(key string) plan {
 	if i := draw(3); i < uint64(len(workers)) {
 		p.to = address.Agent(workers[i])
 	}
-	p.call = draw(2) == 0
+	p.shape = shape(draw(uint64(shapes)))
 	p.keyed = draw(2) == 0
 	p.waited = draw(2) == 0
 	switch draw(8) {
@@ -152,7 +155,27 @@ func planOf(key string) plan {
 		p.trouble = ack.InternalError // the same agent tries again
 	}
 	p.effort = time.Duration(1+draw(20)) * time.Millisecond
+	p.frames = int(draw(3 * exchange.FrameWindow))
 	return p
+}
+
+// shape is what an operation's exchange looks like.
+type shape int
+
+const (
+	oneWay shape = iota
+	call
+	restarting // a stream that begins again with its handler
+	continuing // a stream that goes on
+	shapes
+)
+
+// stream returns a stream's exchange.
+func (s shape) stream() *exchange.Stream[*text, *text] {
+	if s == continuing {
+		return follow
+	}
+	return watch
 }
 
 // keyOf is the key of an operation's n-th sending, for those that cannot find out whether an earlier one was accepted.

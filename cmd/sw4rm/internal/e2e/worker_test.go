@@ -23,12 +23,17 @@ func work(p *part) error {
 	}
 	a.Service(exchange.Service{Name: service})
 	do.Handle(a, func(ctx context.Context, req *text) (*text, error) {
-		if err := p.handle(ctx, req.GetValue()); err != nil {
+		if err := p.handle(ctx, req.GetValue(), nil); err != nil {
 			return nil, err
 		}
 		return wrapperspb.String(answerTo(req.GetValue())), nil
 	})
-	tell.Handle(a, func(ctx context.Context, req *text) error { return p.handle(ctx, req.GetValue()) })
+	tell.Handle(a, func(ctx context.Context, req *text) error { return p.handle(ctx, req.GetValue(), nil) })
+	for _, s := range []shape{restarting, continuing} {
+		s.stream().Handle(a, func(ctx context.Context, req *text, out *exchange.Frames[*text]) error {
+			return p.handle(ctx, req.GetValue(), out)
+		})
+	}
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, a.Close())
 	}
@@ -43,8 +48,24 @@ func work(p *part) error {
 // answerTo is the reply to a request.
 func answerTo(key string) string { return "did " + key }
 
-// handle is one run of a handler.
-func (p *part) handle(ctx context.Context, key string) error {
+// frameOf is the n-th frame of a stream.
+func frameOf(key string, n int) string { return fmt.Sprintf("%s frame %d", key, n) }
+
+// send sends the frames of a stream that are not stored yet.
+func send(key string, out *exchange.Frames[*text]) error {
+	if out == nil {
+		return nil
+	}
+	for n := out.Recorded() + 1; n <= planOf(key).frames; n++ {
+		if err := out.Send(wrapperspb.String(frameOf(key, n))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle is one run of a handler. A stream's sends its frames to out.
+func (p *part) handle(ctx context.Context, key string, out *exchange.Frames[*text]) error {
 	info, _ := exchange.InfoFrom(ctx)
 	event := history.Event{
 		Op: history.Handle, Kind: history.Call, Key: key, Token: info.Token, Message: info.MessageID, Attempt: info.Attempt, Run: info.Run,
@@ -54,12 +75,14 @@ func (p *part) handle(ctx context.Context, key string) error {
 	select {
 	case <-time.After(pl.effort):
 	case <-ctx.Done():
+	}
+	err := send(key, out)
+	if ctx.Err() != nil {
 		event.Kind, event.Note = history.Return, "interrupted"
 		p.history.Add(event)
 		return ctx.Err()
 	}
-	var err error
-	if pl.trouble != 0 && info.Attempt == 1 {
+	if err == nil && pl.trouble != 0 && info.Attempt == 1 {
 		err = ack.Failf(pl.trouble, "the first attempt of %s fails", key)
 	}
 	event.Kind = history.Return
