@@ -79,7 +79,7 @@ func generate(in *schema.Input) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, findings := schema.Check(in, gen, schema.Options{AllServices: p.services == allServices})
+	model, findings := schema.Check(in, gen, schema.Options{AllServices: p.services == allServices, PackageSuffix: ownPackage})
 	if len(findings) > 0 {
 		return nil, findings
 	}
@@ -93,6 +93,9 @@ func generate(in *schema.Input) ([]file, error) {
 	}
 	return files, nil
 }
+
+// ownPackage puts the code that is never written into a package of its own, where its names clash with no message's.
+const ownPackage = "docs"
 
 // withoutGo gives each file without a go_package one of its own: protogen asks for it, documents do not need it.
 func withoutGo(req *pluginpb.CodeGeneratorRequest) {

@@ -148,6 +148,17 @@ func TestSameNameInJSON(t *testing.T) {
 	require.Empty(t, run(t, req).GetError())
 }
 
+// TestGoNames has messages that code for the service could not stand beside, which is nothing to documents.
+func TestGoNames(t *testing.T) {
+	t.Parallel()
+	req := plugintest.RequestFor(t, "../../../proto", "", map[string]string{"s.proto": header + `service S {
+  rpc M(SCaller) returns (HandleS) { option (sw4rm.options.v1.exchange) = {}; }
+}
+message SCaller {}
+message HandleS {}`}, "s.proto")
+	require.Len(t, documents(t, req), 5)
+}
+
 func TestNothingToTell(t *testing.T) {
 	t.Parallel()
 	req := plugintest.RequestFor(t, "../../../proto", "", map[string]string{"s.proto": "syntax = \"proto3\"; message A {}"}, "s.proto")
