@@ -4,7 +4,7 @@
 // # Given handles
 //
 // Code that is handed a *exchange.Delivery, *exchange.Pending or *exchange.PendingStream can be given one with any result:
-// Delivered, Replied and Streamed return handles that have ended, Delivery and Pending handles that the test ends.
+// Delivered, Replied and Streamed return handles that have ended, Delivery, Pending and Stream handles that the test ends.
 //
 //	lines, err := collect(ctx, agenttest.Replied(&reviewv1.ReviewResponse{Lines: 4}, nil))
 //

@@ -173,6 +173,23 @@ func TestHandles(t *testing.T) {
 			got = append(got, frame.GetValue())
 		}
 		assert.Equal(t, []string{"a", "b"}, got)
+		p, send, finish := Stream[*text]()
+		go func() {
+			for _, word := range []string{"c", "d"} {
+				time.Sleep(time.Minute)
+				send(str(word))
+			}
+			finish(nil)
+			send(str("too late"))
+		}()
+		began := time.Now()
+		for frame, err := range p.Frames(t.Context()) {
+			require.NoError(t, err)
+			got = append(got, frame.GetValue())
+		}
+		assert.Equal(t, []string{"a", "b", "c", "d"}, got)
+		assert.Equal(t, 2*time.Minute, time.Since(began))
+		require.NoError(t, p.Outcome(t.Context()))
 		for range Streamed[*text](nil, nil).Frames(t.Context()) {
 			t.Error("there is no frame")
 		}

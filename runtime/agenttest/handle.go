@@ -45,12 +45,21 @@ func Pending[Res proto.Message]() (p *exchange.Pending[Res], end func(res Res, e
 // Streamed returns the handle of a streaming request that got these frames and has ended: FULFILLED for nil, else with
 // err.
 func Streamed[Res proto.Message](frames []Res, err error) *exchange.PendingStream[Res] {
-	op := newOperation(givenRef)
+	p, send, end := Stream[Res]()
 	for _, f := range frames {
-		op.frame(f)
+		send(f)
 	}
-	op.end(nil, err)
-	return exchange.NewPendingStream[Res](given.Descriptor(), op)
+	end(err)
+	return p
+}
+
+// Stream returns the handle of a streaming request that has not ended, a function that sends it a frame, and one that ends
+// it. What comes after the first end does not count.
+func Stream[Res proto.Message]() (p *exchange.PendingStream[Res], send func(frame Res), end func(err error)) {
+	op := newOperation(givenRef)
+	return exchange.NewPendingStream[Res](given.Descriptor(), op),
+		func(frame Res) { op.frame(frame) },
+		func(err error) { op.end(nil, err) }
 }
 
 // givenRef is the Ref of handles that belong to no agent.
