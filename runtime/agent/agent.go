@@ -56,6 +56,7 @@ type Agent struct {
 	endBase                 context.CancelFunc
 	endHandlers, endNetwork context.CancelCauseFunc
 	stopped                 chan struct{} // closed when nothing moves any more
+	leaving                 chan struct{} // closed when the agent takes no more deliveries
 	wg                      sync.WaitGroup
 	offers                  sync.WaitGroup // reply handlers
 	closing                 sync.Once
@@ -93,7 +94,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 		cfg: cfg, log: cfg.Logger, limits: envelope.Limits{MaxBytes: cfg.MaxEnvelopeBytes}, store: s, instance: s.Instance(),
 		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(), ended: newEnded(),
 		arrivals: newArrivals(), flows: map[uint64]*flow{},
-		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), failed: make(chan struct{}),
+		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), leaving: make(chan struct{}), failed: make(chan struct{}),
 		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{}, custodies: map[int64]func(bool){},
 	}
 	a.base, a.endBase = context.WithCancel(context.Background())
@@ -252,6 +253,7 @@ func (a *Agent) drain() {
 		s.drain()
 	}
 	idle := a.dispatch.pause()
+	close(a.leaving)
 	select {
 	case <-idle:
 	case <-time.After(a.cfg.DrainTimeout):

@@ -231,7 +231,8 @@ func (f *flow) end(err error) {
 	f.wake()
 }
 
-// await blocks until there is room for another frame. In a handler, it gives the handler's place to others meanwhile.
+// await blocks until there is room for another frame, or the agent closes and hears no more of the reader. It gives the
+// handler's place to others meanwhile.
 func (f *flow) await(ctx context.Context, t *task) error {
 	full, changed, err := f.full()
 	if !full || err != nil {
@@ -246,6 +247,9 @@ func (f *flow) await(ctx context.Context, t *task) error {
 		case <-remind.C:
 			reminded++
 			f.remind()
+		case <-f.a.leaving:
+			remind.Stop()
+			return errDrain
 		case <-ctx.Done():
 			remind.Stop()
 			return context.Cause(ctx)

@@ -36,6 +36,7 @@ func runNumber(rec *storagepb.InRecord, run uint32) uint64 {
 // frameWriter takes the frames of one run of a handler.
 type frameWriter struct {
 	ctx    context.Context // the handler's: Send has none of its own
+	cancel context.CancelCauseFunc
 	t      *task
 	f      *flow
 	format exchange.Format
@@ -48,11 +49,11 @@ type frameWriter struct {
 
 // withFrames returns the context of a run, with what takes its frames if it is a stream's, until the returned function is
 // called.
-func (a *Agent) withFrames(ctx context.Context, t *task, run uint32) (context.Context, func(), error) {
+func (a *Agent) withFrames(ctx context.Context, cancel context.CancelCauseFunc, t *task, run uint32) (context.Context, func(), error) {
 	if t.h.d.Kind() != exchange.KindStream {
 		return ctx, func() {}, nil
 	}
-	w, err := a.openFrames(ctx, t, run)
+	w, err := a.openFrames(ctx, cancel, t, run)
 	if err != nil {
 		return ctx, nil, err
 	}
@@ -60,7 +61,7 @@ func (a *Agent) withFrames(ctx context.Context, t *task, run uint32) (context.Co
 }
 
 // openFrames returns what takes the frames of a run.
-func (a *Agent) openFrames(ctx context.Context, t *task, run uint32) (*frameWriter, error) {
+func (a *Agent) openFrames(ctx context.Context, cancel context.CancelCauseFunc, t *task, run uint32) (*frameWriter, error) {
 	request, err := envelope.ParseContentType(t.rec.GetContentType())
 	if err != nil {
 		return nil, ack.Rejectf(ack.ValidationError, "%v", err)
@@ -74,7 +75,7 @@ func (a *Agent) openFrames(ctx context.Context, t *task, run uint32) (*frameWrit
 	if err != nil {
 		return nil, err
 	}
-	return &frameWriter{ctx: ctx, t: t, f: a.flow(t.rec, s), format: format, ct: ct.String(), stored: s.GetStored()}, nil
+	return &frameWriter{ctx: ctx, cancel: cancel, t: t, f: a.flow(t.rec, s), format: format, ct: ct.String(), stored: s.GetStored()}, nil
 }
 
 // Send implements exchange.FrameWriter.
@@ -98,6 +99,9 @@ func (w *frameWriter) Send(m proto.Message) error {
 		return ack.Failf(ack.CodeOf(err), "a frame of %s cannot be sent: %s", w.t.h.d.Name(), note(err))
 	}
 	if err := w.f.await(w.ctx, w.t); err != nil {
+		if errors.Is(err, errDrain) {
+			w.cancel(err) // it runs again at the next start, whatever it makes of the error
+		}
 		return err
 	}
 	n, err := a.buf.FrameIn(a.base, w.t.seq(), w.f.run, frame)

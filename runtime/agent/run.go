@@ -78,7 +78,7 @@ func (a *Agent) runTask(t *task) {
 	}
 	ctx, cancel := a.handlerContext(t, run)
 	defer cancel(nil)
-	ctx, closeFrames, err := a.withFrames(ctx, t, run)
+	ctx, closeFrames, err := a.withFrames(ctx, cancel, t, run)
 	if err != nil {
 		a.conclude(ctx, t, nil, err)
 		return
@@ -188,7 +188,7 @@ func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err 
 		a.deferAnswer(t)
 	case errors.As(err, &retry):
 		a.retryRun(t, retry)
-	case err != nil && a.handlers.Err() != nil && context.Cause(ctx) == context.Cause(a.handlers):
+	case err != nil && (errors.Is(context.Cause(ctx), errDrain) || a.handlers.Err() != nil && context.Cause(ctx) == context.Cause(a.handlers)):
 		// The agent's end ended the run, not the work: it runs again at the next start, and does not count as a crash.
 		if err := a.buf.RetryIn(a.base, t.seq(), time.Now()); err != nil && !errors.Is(err, activity.ErrFinished) {
 			a.failure("record that a handler runs again", err)
