@@ -83,9 +83,12 @@ outside: ## Do what README.md says in a module outside of this repository, with 
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (10s).
-	@for pkg in $$(go list ./...); do \
-	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	@for m in . $(filter-out bench tools,$(MODULES)); do \
+	  for pkg in $$(cd $$m && go list ./...); do \
+	    for f in $$(cd $$m && go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	      echo "== $$pkg $$f"; \
+	      (cd $$m && go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg); \
+	    done; \
 	  done; \
 	done
 
