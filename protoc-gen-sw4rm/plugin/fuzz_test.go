@@ -19,6 +19,7 @@ import (
 
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin"
 	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin/plugintest"
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/schema"
 )
 
 // finding matches one line of a schema's findings.
@@ -28,7 +29,21 @@ var finding = regexp.MustCompile(`^\S.*: \S.*\. Fix: \S`)
 // with an error.
 func sound(t *testing.T, req *pluginpb.CodeGeneratorRequest) *pluginpb.CodeGeneratorResponse {
 	t.Helper()
-	resp := plugintest.Run(t, req)
+	in, err := proto.Marshal(req)
+	require.NoError(t, err)
+	return soundBytes(t, in)
+}
+
+// soundBytes is sound for a request that is not decoded. It returns nil when the plugin cannot do that either.
+func soundBytes(t *testing.T, in []byte) *pluginpb.CodeGeneratorResponse {
+	t.Helper()
+	var out, log bytes.Buffer
+	if err := plugin.Run(bytes.NewReader(in), &out, &log); err != nil {
+		require.Zero(t, out.Len())
+		return nil
+	}
+	resp := new(pluginpb.CodeGeneratorResponse)
+	require.NoError(t, proto.Unmarshal(out.Bytes(), resp))
 	require.NotContains(t, resp.GetError(), "internal error")
 	require.NotContains(t, resp.GetError(), "unparsable")
 	require.True(t, utf8.ValidString(resp.GetError()))
@@ -37,7 +52,9 @@ func sound(t *testing.T, req *pluginpb.CodeGeneratorRequest) *pluginpb.CodeGener
 		require.NotEmpty(t, resp.GetError())
 		return resp
 	}
-	packages := plugintest.Packages(t, req)
+	read, err := schema.ReadInput(in)
+	require.NoError(t, err)
+	packages := plugintest.Packages(t, read.Request)
 	for _, f := range resp.GetFile() {
 		if path.Ext(f.GetName()) == ".go" {
 			plugintest.Clean(t, f.GetName(), f.GetContent(), packages)
@@ -77,14 +94,7 @@ func FuzzPlugin(f *testing.F) {
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		var out, log bytes.Buffer
-		if err := plugin.Run(bytes.NewReader(in), &out, &log); err != nil {
-			require.Zero(t, out.Len())
-			return
-		}
-		req := new(pluginpb.CodeGeneratorRequest)
-		require.NoError(t, proto.Unmarshal(in, req))
-		sound(t, req)
+		soundBytes(t, in)
 	})
 }
 
