@@ -53,6 +53,7 @@ func requestCases() []numbered {
 		{[]int{72}, "source_retention", sourceRetention},
 		{[]int{73}, "without_source_info", withoutSourceInfo},
 		{[]int{73}, "innermost_locations_only", innermostLocations},
+		{[]int{73}, "outer_locations_only", outerLocations},
 		{[]int{76, 84}, "command_line", commandLine},
 		{[]int{77}, "garbage", garbage},
 		{[]int{78}, "panics", panics},

@@ -197,6 +197,31 @@ func innermostLocations(t *testing.T) {
 acme.proto:15:43: idempotency field "di" is not a field of acme.v1.Req, the request of acme.v1.Acme.Ask. Fix: did you mean "id"?`, plugintest.Run(t, req).GetError())
 }
 
+// outerLocations takes away the places that compilers record, from the innermost on: findings go to the option, to the RPC,
+// and to the file.
+func outerLocations(t *testing.T) {
+	t.Parallel()
+	for length, want := range map[int]string{
+		7: "acme.proto:9:70: ", // the value
+		6: "acme.proto:9:32: ", // the option
+		4: "acme.proto:9:3: ",  // the RPC
+		2: "acme.proto: acme.v1.Acme.Ask: ",
+	} {
+		req := request(t, "", header+`service Acme {
+  rpc Ask(Req) returns (Res) { option (sw4rm.options.v1.exchange) = {deadline: {}}; }
+}`)
+		for _, f := range slices.Concat(req.ProtoFile, req.SourceFileDescriptors) {
+			if f.GetName() != "acme.proto" {
+				continue
+			}
+			f.SourceCodeInfo.Location = slices.DeleteFunc(f.SourceCodeInfo.Location, func(l *descriptorpb.SourceCodeInfo_Location) bool {
+				return len(l.GetPath()) > length
+			})
+		}
+		require.Equal(t, want+"deadline of acme.v1.Acme.Ask is 0. Fix: write at least {nanos: 1000000}, or leave it out", plugintest.Run(t, req).GetError())
+	}
+}
+
 // sourceRetention takes the options out of the descriptors that a compiler strips, but leaves them in the others.
 func sourceRetention(t *testing.T) {
 	t.Parallel()
@@ -312,4 +337,23 @@ func largeSchema(services int) string {
 		fmt.Fprintf(&b, "message X%d { Req req = 1; }\n", m)
 	}
 	return b.String()
+}
+
+// TestLinesOfAnRPC holds what is generated for an RPC with a comment of one line to 20 lines.
+func TestLinesOfAnRPC(t *testing.T) {
+	t.Parallel()
+	lines := func(rpcs string) int {
+		resp := plugintest.Run(t, request(t, "services=all", header+"service Acme {\n  // First asks.\n  rpc First(Req) returns (Res);\n"+rpcs+"}\n"))
+		require.Empty(t, resp.GetError())
+		return strings.Count(resp.GetFile()[0].GetContent(), "\n")
+	}
+	for _, rpc := range []string{
+		"rpc Ask(Req) returns (Res);",
+		"rpc Ask(Req) returns (Res) { option (sw4rm.options.v1.exchange) = {ttl: {seconds: 1}}; }",
+		"rpc Ask(Req) returns (google.protobuf.Empty);",
+	} {
+		require.LessOrEqual(t, lines("  // Ask asks.\n  "+rpc)-lines(""), 20, rpc)
+	}
+	// The first stream imports iter.
+	require.LessOrEqual(t, lines("  // Ask asks.\n  rpc Ask(Req) returns (stream Res);")-lines(""), 21)
 }
