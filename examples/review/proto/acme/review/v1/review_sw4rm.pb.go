@@ -5,9 +5,10 @@ package reviewv1
 
 import (
 	"context"
+	"time"
+
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
-	"time"
 )
 
 // A build error here means that the linked sw4rm runtime is older than this code.
@@ -18,10 +19,7 @@ var ReviewerExchanges = struct {
 	PullRequestOpened *exchange.OneWay[*PullRequestOpenedRequest]
 	Review            *exchange.Call[*ReviewRequest, *ReviewResponse]
 }{
-	PullRequestOpened: exchange.NewOneWay[PullRequestOpenedRequest](
-		"acme.review.v1.Reviewer/PullRequestOpened",
-		exchange.Notification,
-	),
+	PullRequestOpened: exchange.NewOneWay[PullRequestOpenedRequest]("acme.review.v1.Reviewer/PullRequestOpened", exchange.Notification),
 	Review: exchange.NewCall[ReviewRequest, ReviewResponse](
 		"acme.review.v1.Reviewer/Review",
 		exchange.ReplyTimeout(time.Minute),
