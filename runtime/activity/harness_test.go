@@ -101,6 +101,14 @@ func (g *ground) reopen() {
 	g.s = g.open(g.s)
 	g.start()
 	require.Equal(g, was, g.picture(), "a restart changes nothing")
+	g.consistent()
+}
+
+// consistent checks that what the store holds contradicts itself nowhere.
+func (g *ground) consistent() {
+	g.Helper()
+	_, err := activity.Check(g.ctx, g.s, func(d *store.DamagedError) { g.Errorf("%s: %v", activity.DescribeKey(d.Key), d.Err) })
+	require.NoError(g, err)
 }
 
 // picture is everything that a buffer tells, as text.
