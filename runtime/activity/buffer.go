@@ -98,10 +98,10 @@ func appendEncoded(to []byte, m proto.Message) ([]byte, error) {
 	return value, nil
 }
 
-// wait blocks until mark is durable.
+// wait blocks until mark is durable. A failed store lets nothing be answered, not even what is on the disk already.
 func (b *Buffer) wait(ctx context.Context, mark store.Mark) error {
 	if mark == 0 {
-		return nil
+		return b.store.Err()
 	}
 	if err := b.store.Sync(ctx, mark); err != nil {
 		return fmt.Errorf("wait for the disk: %w", err)

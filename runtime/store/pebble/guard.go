@@ -62,6 +62,9 @@ func mayFail(name string) bool { return strings.HasSuffix(name, ".sst") }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
+// isMarker tells the files whose names say which file is in force. Pebble syncs their directory after it has made one.
+func isMarker(name string) bool { return strings.HasPrefix(name, "marker.") }
+
 // isTracked tells the files that are only ever appended to and whose loss Pebble may take for their end.
 func isTracked(name string) bool { return isLog(name) || strings.HasPrefix(name, "MANIFEST-") }
 
@@ -92,6 +95,12 @@ func (g *guard) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.opened("creating", path, func(fs vfs.FS) (vfs.File, error) {
 		if err := g.forget(path); err != nil {
 			return nil, err
+		}
+		if isMarker(g.PathBase(path)) {
+			// A power cut may keep the marker and lose the file that it names, unless that one is in the directory for sure.
+			if err := syncDir(fs, g.PathDir(path)); err != nil {
+				return nil, err
+			}
 		}
 		return fs.Create(path, c)
 	})

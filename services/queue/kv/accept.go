@@ -24,7 +24,7 @@ const (
 
 // Accept takes a message, or answers for one that it knows.
 func (e *Engine) Accept(ctx context.Context, m queue.Message) (queue.Receipt, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
 	s, refusal := e.check(m)

@@ -39,7 +39,7 @@ func (e *Engine) lost(t *storagepb.QueueToken) bool {
 
 // Admit decides whether an instance may connect.
 func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Admission, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return 0, err
 	}
 	if h.Agent == queue.RouterID {

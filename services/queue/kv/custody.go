@@ -14,7 +14,7 @@ import (
 
 // Custody moves a leased message into the holder's custody.
 func (e *Engine) Custody(ctx context.Context, h queue.Holder, seq int64, messageID string) (bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return false, err
 	}
 	e.mu.Lock()
@@ -105,7 +105,7 @@ func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID stri
 
 // Dead moves a leased message to the dead letters.
 func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID string, reason string) (bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return false, err
 	}
 	e.mu.Lock()

@@ -154,6 +154,15 @@ func (e *Engine) wake(addresses []string) {
 	}
 }
 
+// ready returns an error when nothing is to be answered: the caller has gone, or the store has failed. Memory may then say
+// what never became durable.
+func (e *Engine) ready(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return e.s.Err()
+}
+
 // at returns t, or the engine's time when t is none.
 func (e *Engine) at(t time.Time) time.Time {
 	if t.IsZero() {

@@ -13,7 +13,7 @@ const sweepStep = 256
 
 // Expire ends what has run out at now, and returns when something is due next.
 func (e *Engine) Expire(ctx context.Context, now time.Time) (time.Time, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return time.Time{}, err
 	}
 	now = e.at(now)

@@ -15,7 +15,7 @@ import (
 // Lookup finds the message with this id. It does not wait until what it says is durable; whatever is accepted because of
 // it becomes durable later than what it says.
 func (e *Engine) Lookup(ctx context.Context, messageID string) (queue.Origin, bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return queue.Origin{}, false, err
 	}
 	e.mu.Lock()
@@ -55,7 +55,7 @@ func (e *Engine) origin(c *change, messageID string) (queue.Origin, bool, error)
 
 // Scan calls fn for every address that holds something, as it was when Scan was called.
 func (e *Engine) Scan(ctx context.Context, fn func(queue.Depth) error) error {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return err
 	}
 	for _, d := range e.depths() {
@@ -97,7 +97,7 @@ func (e *Engine) depths() []queue.Depth {
 
 // DeadLetters returns up to max dead letters, oldest first.
 func (e *Engine) DeadLetters(ctx context.Context, max int) ([]queue.DeadLetter, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
 	letters, err := e.deadLetters(max)

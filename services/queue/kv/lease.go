@@ -21,7 +21,7 @@ type handout struct {
 
 // Lease hands out the oldest messages that wait at the addresses.
 func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Delivery, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return nil, err
 	}
 	if r.MaxMessages <= 0 || len(r.Addresses) == 0 || checkHolder(r.Holder) != nil {

@@ -12,7 +12,7 @@ import (
 
 // Withdraw takes back a message that waits in its queue.
 func (e *Engine) Withdraw(ctx context.Context, w queue.Withdrawal) (transportpb.WithdrawAnswer_State, error) {
-	if err := ctx.Err(); err != nil {
+	if err := e.ready(ctx); err != nil {
 		return 0, err
 	}
 	e.mu.Lock()

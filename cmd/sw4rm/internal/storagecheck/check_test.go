@@ -207,3 +207,9 @@ func TestStandardLibraryOnly(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/storagecheck\n", string(out))
 }
+
+func TestSame(t *testing.T) {
+	require.NoError(t, Same(Dump{Objects: at(t, 2, 1)}, Dump{Objects: at(t, 2, 1)}))
+	requireBroken(t, Same(Dump{Objects: at(t, 2, 1)}, Dump{Objects: at(t, 2, 0)}), Durable, "")
+	requireBroken(t, Same(Dump{Objects: at(t, 2, 0)}, Dump{Objects: at(t, 2, 1)}), Known, "")
+}

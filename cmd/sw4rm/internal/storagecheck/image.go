@@ -103,15 +103,15 @@ func (r *Run) place(object string, chain []version, cut Cut, shown State) (place
 	}
 	if at := slices.IndexFunc(chain, func(v version) bool { return v.print == print }); at >= 0 && at < p.least {
 		return p, broken(Durable, object, "it is as it was before event %d: %s\n\tand was vouched for by event %d: %s",
-			chain[at+1].ended, print, chain[p.least].ended, chain[p.least].print)
+			chain[at+1].ended, short(print), chain[p.least].ended, short(chain[p.least].print))
 	} else if at >= 0 {
-		return p, broken(Known, object, "it is as it was from event %d on, which had not begun: %s", chain[at].began, print)
+		return p, broken(Known, object, "it is as it was from event %d on, which had not begun: %s", chain[at].began, short(print))
 	}
 	promise := Known
 	if shown.gone() {
 		promise = Durable
 	}
-	return p, broken(promise, object, "it never was like this: %s\n\tvouched for: %s\n\tlast: %s", print, chain[p.least].print, chain[p.last].print)
+	return p, broken(promise, object, "it never was like this: %s\n\tvouched for: %s\n\tlast: %s", short(print), short(chain[p.least].print), short(chain[p.last].print))
 }
 
 // maybe tells whether a call with an unknown result may have changed the object.
@@ -134,8 +134,34 @@ func (r *Run) inOrder(places map[string]place) (errs []error) {
 		}
 		if missing := p.chain[p.fits+1]; missing.ended < latest {
 			errs = append(errs, broken(InOrder, object, "event %d is missing: %s\n\tand %s shows the later call %d",
-				missing.ended, missing.print, by, latest))
+				missing.ended, short(missing.print), by, latest))
 		}
 	}
 	return errs
+}
+
+// mostPrinted bounds a state in a report, in bytes.
+const mostPrinted = 500
+
+func short(print string) string {
+	if len(print) <= mostPrinted {
+		return print
+	}
+	return print[:mostPrinted/2] + " … " + print[len(print)-mostPrinted/2:]
+}
+
+// Same returns an error for each object that two dumps show differently.
+func Same(was, is Dump) error {
+	var errs []error
+	for object, state := range was.Objects {
+		if before, after := state.print(), is.Objects[object].print(); before != after {
+			errs = append(errs, broken(Durable, object, "it was read as %s\n\tand is now %s", short(before), short(after)))
+		}
+	}
+	for object := range is.Objects {
+		if _, known := was.Objects[object]; !known {
+			errs = append(errs, broken(Known, object, "it was not there when it was read before"))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package storagecheck
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 )
 
@@ -39,9 +38,6 @@ func (v *Violation) Error() string {
 func broken(promise, object, format string, args ...any) error {
 	return &Violation{Promise: promise, Object: object, Text: fmt.Sprintf(format, args...)}
 }
-
-// never is the place of what has not happened.
-const never = math.MaxInt
 
 // version is one state of an object: it could be from the call on, and was from the return on.
 type version struct {

@@ -1,0 +1,5 @@
+//go:build race
+
+package storagefault
+
+const raceEnabled = true
