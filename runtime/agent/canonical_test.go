@@ -185,6 +185,8 @@ type broadcaster struct {
 	streams map[chan *commonpb.Envelope]struct{}
 	// fail refuses a message with a status.
 	fail func(*commonpb.Envelope) error
+	// lose accepts a message and delivers it to nobody.
+	lose func(*commonpb.Envelope) bool
 	sent atomic.Int32
 	ackD func() (*routerpb.DeliveryAckResponse, error)
 	seq  int64
@@ -209,7 +211,9 @@ func (b *broadcaster) SendMessage(_ context.Context, req *routerpb.SendMessageRe
 			return nil, err
 		}
 	}
-	b.broadcast(req.GetMsg())
+	if b.lose == nil || !b.lose(req.GetMsg()) {
+		b.broadcast(req.GetMsg())
+	}
 	return &routerpb.SendMessageResponse{Accepted: true, Reason: "ok"}, nil
 }
 

@@ -271,8 +271,9 @@ func TestLeavingAStreamCancelsNothing(t *testing.T) {
 			assert.Equal(t, "1", m.GetValue())
 			break
 		}
+		synctest.Wait()
+		assert.True(t, done.Load(), "nobody will read, so nobody is waited for")
 		require.NoError(t, p.Wait(t.Context(), ack.Fulfilled))
-		assert.True(t, done.Load())
 		go func() {
 			got, err := collect(p.Frames(t.Context()))
 			assert.NoError(t, err)
@@ -332,17 +333,25 @@ func TestStreamRunsAgainAfterAFailure(t *testing.T) {
 	})
 }
 
-// TestDeferredStreamFails has frames that are stored, and an answer that comes later.
+// TestDeferredStreamFails has frames that are stored, sent before the crash or after it, and an answer that comes later.
 func TestDeferredStreamFails(t *testing.T) {
+	deferredStreamFails(t, false)
+	deferredStreamFails(t, true)
+}
+
+func deferredStreamFails(t *testing.T, lost bool) {
 	inBubble(t, func(t *testing.T, net *agenttest.Net) {
 		server, client := net.Agent("server"), net.Agent("client")
 		refs := make(chan exchange.Ref, 1)
 		count.Handle(server, func(ctx context.Context, _ *text, out *exchange.Frames[*text]) error {
 			info, _ := exchange.InfoFrom(ctx)
-			refs <- info.Ref()
+			if lost {
+				net.StopRouter()
+			}
 			if err := numbers(out, 5); err != nil {
 				return err
 			}
+			refs <- info.Ref()
 			return exchange.ErrDeferred
 		})
 		start(t, server, client)
@@ -354,6 +363,14 @@ func TestDeferredStreamFails(t *testing.T) {
 		server = net.Reopen("server")
 		count.Handle(server, counting(1))
 		start(t, server)
+		if lost {
+			net.StartRouter()
+			next, stop := iter.Pull2(p.Frames(t.Context()))
+			defer stop()
+			m, err, _ := next()
+			require.NoError(t, err)
+			assert.Equal(t, "1", m.GetValue(), "frames come before there is an answer")
+		}
 		require.NoError(t, count.Fail(t.Context(), server, ref, ack.Failf(ack.ToolTimeout, "nobody came")))
 		got, err := collect(p.Frames(t.Context()))
 		require.ErrorIs(t, err, &ack.Error{Stage: ack.Failed, Code: ack.ToolTimeout})
