@@ -92,7 +92,7 @@ func (c *checker) payload(s *source, f *protogen.File, m *protogen.Message, at p
 	}
 	c.wireName(name, p.Position, "shorten the package or the message's name")
 	p.Settings = c.settings(subject{
-		name: name, kind: OneWay, request: m, reply: "is sent by itself", replyAt: p.Position,
+		name: name, kind: OneWay, payload: true, request: m, reply: "is sent by itself", replyAt: p.Position,
 	}, &l)
 	return p
 }

@@ -16,6 +16,7 @@ import (
 type subject struct {
 	name    string
 	kind    Kind
+	payload bool
 	request *protogen.Message
 	// reply says what the reply is, or why there is none, in a phrase that begins with a verb; replyAt is where the schema says it.
 	reply   string
@@ -73,7 +74,11 @@ func (c *checker) typeFits(on subject, l *layer) {
 		}
 	case optionspb.ExchangeOptions_TOOL_CALL:
 		if on.kind == OneWay {
-			c.report(pos, "return the tool's result, or use type DATA",
+			fix := "return the tool's result, or use type DATA"
+			if on.payload {
+				fix = "give the message to an RPC that returns the tool's result, or use type DATA"
+			}
+			c.report(pos, fix,
 				"exchange type %v%s has a result, but %s %s (at %v)", t, l.kind.note(pos), on.name, on.reply, on.replyAt)
 		}
 	}
