@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sw4rm/sw4rm-go/golden/defaults"
+	"github.com/sw4rm/sw4rm-go/golden/exchanges"
 	"github.com/sw4rm/sw4rm-go/golden/keys"
 	"github.com/sw4rm/sw4rm-go/golden/settings"
 	"github.com/sw4rm/sw4rm-go/golden/shapes"
@@ -133,6 +134,12 @@ func TestPolicies(t *testing.T) {
 		Order:          exchange.OrderAgent,
 		HandlerTimeout: 90 * time.Second,
 	}, settings.EverythingExchanges.Call.Descriptor().Policy())
+	require.Equal(t, exchange.ContinueOnResume, exchanges.WorkerExchanges.Follow.Descriptor().Policy().Resume)
+	require.NotEqual(t, exchange.ContinueOnResume, exchanges.ToolsExchanges.Scan.Descriptor().Policy().Resume, "the RPC overrides the service")
+	foreign := exchanges.ForeignExchanges.Submit.Descriptor().Policy()
+	require.Equal(t, "application/vnd.golden.task+json;v=1", foreign.ContentType)
+	require.Equal(t, exchange.JSON, foreign.Format)
+	require.True(t, exchanges.HeartbeatExchange.Descriptor().Standalone())
 	require.Equal(t, exchange.EachCall, defaults.OverridesExchanges.Method.Descriptor().Policy().Idempotency)
 }
 

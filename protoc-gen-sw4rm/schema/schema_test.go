@@ -75,3 +75,52 @@ func TestFindings(t *testing.T) {
 		Fix:      "take one request, set skip: true in its exchange option, or move it to another service",
 	}, findings[0])
 }
+
+func TestPayloadsAndStreams(t *testing.T) {
+	t.Parallel()
+	for side, want := range map[schema.Side][]string{
+		schema.Both:   {"HeartbeatExchange", "SendHeartbeat", "HandleHeartbeat"},
+		schema.Send:   {"HeartbeatExchange", "SendHeartbeat"},
+		schema.Handle: {"HeartbeatExchange", "HandleHeartbeat"},
+	} {
+		model, findings := check(t, schema.Options{Only: side, PackageSuffix: "x"}, "exchanges/exchanges.proto")
+		require.Empty(t, findings)
+		file := model.Files[0]
+		require.Equal(t, schema.Package{
+			Path:       "github.com/sw4rm/sw4rm-go/golden/exchanges/exchangesx",
+			Name:       "exchangesx",
+			FilePrefix: "github.com/sw4rm/sw4rm-go/golden/exchanges/exchangesx/exchanges",
+		}, file.Package)
+		require.Len(t, file.Payloads, 3, "one is skipped")
+		require.Equal(t, want, file.Payloads[0].Go.All())
+		require.Equal(t, "golden.exchanges.Heartbeat.Pulse", file.Payloads[1].Name)
+		require.Equal(t, optionspb.ExchangeOptions_NOTIFICATION, file.Payloads[1].Settings.Type)
+		require.True(t, file.Payloads[2].Deprecated)
+
+		var kinds []schema.Kind
+		for _, e := range file.Services[0].Exchanges[:4] {
+			kinds = append(kinds, e.Kind)
+		}
+		require.Equal(t, []schema.Kind{schema.OneWay, schema.Call, schema.Stream, schema.Stream}, kinds)
+		tools := file.Services[1].Exchanges
+		require.Zero(t, tools[0].Settings.Resume, "a call has no frames, and only inherits the setting")
+		_, ok := tools[0].Settings.Origin("resume")
+		require.False(t, ok)
+		require.Equal(t, optionspb.ExchangeOptions_RESTART, tools[1].Settings.Resume)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	b, err := proto.Marshal(plugintest.RequestFor(t, "../../proto", "", map[string]string{
+		"job_linux_arm64.proto": "syntax = \"proto3\"; package p; import \"sw4rm/options/v1/options.proto\"; option go_package = \"example.com/p\"; message M { option (sw4rm.options.v1.payload) = {}; }",
+	}, "job_linux_arm64.proto"))
+	require.NoError(t, err)
+	in, err := schema.ReadInput(b)
+	require.NoError(t, err)
+	gen, err := protogen.Options{}.New(in.Request)
+	require.NoError(t, err)
+	model, findings := schema.Check(in, gen, schema.Options{})
+	require.Empty(t, findings)
+	require.Equal(t, "job_linux_arm64.proto: example.com/p/job_linux_arm64.pb.go is compiled for linux and arm64 only, because of its name. Fix: rename the schema", model.Warnings.Error())
+}
