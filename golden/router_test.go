@@ -1,5 +1,7 @@
 package golden
 
+//lint:file-ignore SA1019 what is deprecated in a schema has to travel too
+
 import (
 	"context"
 	"fmt"
