@@ -187,7 +187,12 @@ func (a *Agent) receiveAnswer(d *transportpb.Delivery, ct envelope.ContentType) 
 func (a *Agent) storeAnswer(rec *storagepb.OutRecord, token string, env *commonpb.Envelope, ct envelope.ContentType) error {
 	d := a.reg.descriptor(rec.GetExchange())
 	frames := activity.Frames{Token: token, CorrelationID: env.GetCorrelationId(), From: env.GetProducerId()}
-	if env.GetMessageType() == commonpb.MessageType_TOOL_ERROR {
+	isError := env.GetMessageType() == commonpb.MessageType_TOOL_ERROR
+	if (isError || rec.GetStreams()) && !entitled(rec, env.GetProducerId()) {
+		a.log.Warn("an answer comes from an agent that the request was not sent to", "from", env.GetProducerId(), "to", rec.GetTo())
+		return nil
+	}
+	if isError {
 		sig, err := parseToolError(env, ct)
 		if err != nil {
 			return err

@@ -264,6 +264,13 @@ func TestFramesOfStrangersAreIgnored(t *testing.T) {
 		peer.frame(req, 1, 1)
 		peer.end(req, 1, 1, ack.Fulfilled, ack.NoCode)
 		assert.Equal(t, []string{"1", "end"}, now(out))
+		req2, out2, _ := asked(t, client, peer, bareTools)
+		stranger.answer(req2, commonpb.MessageType_TOOL_RESULT, "application/json", "", `"9"`)
+		stranger.answer(req2, commonpb.MessageType_TOOL_ERROR, "application/json", "", `{}`)
+		assert.Empty(t, now(out2))
+		peer.answer(req2, commonpb.MessageType_TOOL_ERROR, "application/json", "", `{}`)
+		assert.Len(t, now(out2), 2)
+
 		unknown := proto.CloneOf(req)
 		unknown.IdempotencyToken, unknown.CorrelationId = "client:x:0", "other"
 		peer.frame(unknown, 1, 1)

@@ -136,8 +136,9 @@ func newPendingStream[Res proto.Message](d *Descriptor, op Operation) (*PendingS
 // Frames returns an iterator over the frames: those that are stored already, from the first, then the others as they come.
 // Errors and the end are those of Stream.Call. Each iterator is used once; further ones begin with the first frame again.
 //
-// The handler may be 64 frames ahead of the iterator that is furthest. As long as there was none, and while something waits
-// for the outcome or the exchange has a reply handler, being stored counts as being read.
+// The handler may be 64 frames ahead of the iterator that is furthest. While no iterator is at work it waits for one, unless
+// one was left before the end, something waits for the outcome, or the exchange has a reply handler: then frames count as
+// read once they are stored.
 func (p *PendingStream[Res]) Frames(ctx context.Context) iter.Seq2[Res, error] {
 	return once(typed[Res](p.d, p.stream.Frames(ctx)))
 }
