@@ -1,5 +1,5 @@
 // Command protoc-gen-sw4rm is a plugin of buf and protoc. It writes typed callers, senders and handlers for the
-// services of payload schemas.
+// services and messages of payload schemas.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 const usage = `protoc-gen-sw4rm is a plugin of buf and protoc. It writes FILE_sw4rm.pb.go beside FILE.pb.go, with
-callers, senders and handlers for the services of FILE.proto.
+callers, senders and handlers for the services of FILE.proto, and for the messages in it that are sent by themselves.
 
 In buf.gen.yaml:
 
