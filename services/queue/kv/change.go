@@ -166,6 +166,11 @@ func (c *change) id(messageID string) (*storagepb.QueueMessageId, error) {
 	} else if !ok {
 		m = nil
 	}
+	for _, a := range m.GetAttempts() {
+		if n := len(a.GetTokenKey()); n != len(tokenKey{}) {
+			return nil, damaged(idKey(messageID), fmt.Errorf("the key of a token has %d bytes", n))
+		}
+	}
 	c.keepID(messageID, m, false)
 	return m, nil
 }
@@ -250,7 +255,12 @@ func (e *Engine) read(key []byte, m proto.Message) (bool, error) {
 // decode reads a record. One that passed the store's checks and still does not decode was not written by this engine.
 func decode(key, value []byte, m proto.Message) error {
 	if err := proto.Unmarshal(value, m); err != nil {
-		return &store.DamagedError{File: "the queue's store", Offset: -1, Key: append([]byte(nil), key...), Err: fmt.Errorf("decode %T: %w", m, err)}
+		return damaged(key, fmt.Errorf("decode %T: %w", m, err))
 	}
 	return nil
+}
+
+// damaged says that a record is not one that this engine has written.
+func damaged(key []byte, err error) error {
+	return &store.DamagedError{File: "the queue's store", Offset: -1, Key: append([]byte(nil), key...), Err: err}
 }

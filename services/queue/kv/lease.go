@@ -173,7 +173,7 @@ func (e *Engine) envelope(seq int64) (*commonpb.Envelope, error) {
 	}
 	env := new(commonpb.Envelope)
 	if err := proto.Unmarshal(body, env); err != nil {
-		return nil, &store.DamagedError{File: "the queue's store", Offset: -1, Key: key, Err: fmt.Errorf("decode the envelope of %d: %w", seq, err)}
+		return nil, damaged(key, fmt.Errorf("decode the envelope of %d: %w", seq, err))
 	}
 	return env, nil
 }

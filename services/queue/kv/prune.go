@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -140,6 +141,11 @@ func (e *Engine) pruneEnded(k producerKey, p *producerMark) error {
 	keys, more, err := e.some(start, end)
 	if err != nil {
 		return err
+	}
+	for _, key := range keys {
+		if len(key) != len(start)+len(tokenKey{}) {
+			return damaged(key, errors.New("it is no place of a token among its producer's"))
+		}
 	}
 	if more {
 		end = after(keys[len(keys)-1])

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -102,6 +103,9 @@ func (e *Engine) recoverQueue(k queueKey, head int64) error {
 			return err
 		}
 		r := rowOf(&p)
+		if !bytes.Equal(r.queue.rowKey(r.seq), key) {
+			return damaged(key, fmt.Errorf("it says that it is row %d at %q", r.seq, r.queue.address))
+		}
 		r.setDue(e.limits.KeepUnfetched)
 		if r.deliveries >= e.limits.DeliveryBudget {
 			// Its last lease ended with the process that gave it.

@@ -84,7 +84,12 @@ func dumpQueue(ctx context.Context, s store.Store) (storagecheck.Dump, error) {
 		}
 	}
 	r, err := readQueue(s)
-	problem("read the records", err)
+	if err != nil {
+		problem("read the records", err)
+		_, err = kv.Open(ctx, s, queueOptions(began)) // must not panic, and not say anything else
+		problem("open the queue", err)
+		return d, errors.Join(errs...)
+	}
 	problem("compare tokens", r.dumpWork(&d))
 	problem("compare signals", r.dumpControl(&d))
 	problem("compare rows", r.compareRows())

@@ -27,7 +27,7 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 				}
 			}
 			t.Log(&n)
-			require.NoError(t, n.check(floor{images: images, faults: images / 100, vouched: images}))
+			require.NoError(t, n.check(floor{images: images, faults: images / 300, vouched: images}))
 		})
 	}
 }
