@@ -18,8 +18,8 @@ const maxAliases = 64
 
 // RecordIn records a delivered message, durably, and tells what it is; for a repeated one it waits until what was recorded
 // before is durable. A message is known by producer, address and token, or by producer and message id when it has no
-// token. For Repeated and Finished the record says what to answer. Beyond MaxIn, and when DedupMaxBytes is used up, new
-// messages are refused as BUFFER_FULL.
+// token. For Repeated and Finished the record says what to answer. Beyond MaxIn, and when DedupMaxBytes is used up
+// or the disk is nearly full, new messages are refused as BUFFER_FULL.
 func (b *Buffer) RecordIn(ctx context.Context, a Arrival) (Verdict, *storagepb.InRecord, error) {
 	if a.Envelope.GetMessageId() == "" || a.Envelope.GetProducerId() == "" {
 		return 0, nil, ack.Rejectf(ack.ValidationError, "the envelope has no message_id or no producer_id")
@@ -91,6 +91,9 @@ func (b *Buffer) repeated(was *storagepb.InRecord, a Arrival) (Verdict, *storage
 
 // room returns an error when no message can become active.
 func (b *Buffer) room() error {
+	if err := store.Room(b.store); err != nil {
+		return ack.Rejectf(ack.BufferFull, "%v", err)
+	}
 	switch n := b.meta.totals.dedupBytes(); {
 	case b.in.active >= b.cfg.MaxIn:
 		return ack.Rejectf(ack.BufferFull, "%d received messages are open, the limit is %d", b.in.active, b.cfg.MaxIn)

@@ -17,7 +17,7 @@ import (
 // RecordOut records an operation with its first attempt, durably. When an operation with the same key exists, it returns
 // that one, and existed: one with the same token and address that is active, that ended within the deduplication window,
 // or, for a derived token, that is still there. A caller's key with another payload is refused as VALIDATION_ERROR, note
-// token_reused; beyond MaxOut the operation is refused as BUFFER_FULL.
+// token_reused; beyond MaxOut, and when the disk is nearly full, the operation is refused as BUFFER_FULL.
 func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutRecord, existed bool, err error) {
 	switch {
 	case d.Record == nil:
@@ -99,6 +99,9 @@ func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, e
 		return same, true, b.markOf(same), nil
 	case !errors.Is(err, ErrUnknown):
 		return nil, false, 0, fmt.Errorf("%s: %w", what, err)
+	}
+	if err := store.Room(b.store); err != nil {
+		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%v", err)
 	}
 	if open := len(b.out.entries); open >= b.cfg.MaxOut {
 		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d operations are open, the limit is %d", open, b.cfg.MaxOut)

@@ -25,6 +25,7 @@ const (
 	DefaultMaxHandlers     = 64
 	DefaultMaxInbound      = 256
 	DefaultMaxInboundBytes = 16 << 20
+	DefaultMinFreeDisk     = 64 << 20
 	DefaultDrainTimeout    = 30 * time.Second
 	DefaultHeartbeat       = 30 * time.Second
 )
@@ -51,6 +52,10 @@ type Config struct {
 	MaxInboundBytes int64
 	// MaxOut and MaxIn bound the buffer's active records. Default: 10,000 each.
 	MaxOut, MaxIn int
+	// MinFreeDisk is how many bytes must be free on the disk of DataDir for new work: below it sends and messages that
+	// arrive are refused with BUFFER_FULL, note min_free_disk, while replies, outcomes and acknowledgements are still
+	// stored. Default: DefaultMinFreeDisk; 1 is as good as none.
+	MinFreeDisk int64
 	// MaxEnvelopeBytes bounds an encoded envelope. Default: envelope.DefaultMaxBytes.
 	MaxEnvelopeBytes int
 	// DrainTimeout is how long Close waits for running handlers. Default: DefaultDrainTimeout.
@@ -96,6 +101,7 @@ func (c Config) Complete() (Config, error) {
 		def  int64
 	}{
 		{"MaxInboundBytes", &c.MaxInboundBytes, DefaultMaxInboundBytes},
+		{"MinFreeDisk", &c.MinFreeDisk, DefaultMinFreeDisk},
 		{"DrainTimeout", (*int64)(&c.DrainTimeout), int64(DefaultDrainTimeout)},
 		{"Heartbeat", (*int64)(&c.Heartbeat), int64(DefaultHeartbeat)},
 	} {

@@ -17,7 +17,7 @@ func New(cfg agent.Config) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := pebble.Open(complete.DataDir, pebble.Options{Logger: complete.Logger})
+	s, err := pebble.Open(complete.DataDir, pebble.Options{Logger: complete.Logger, MinFree: complete.MinFreeDisk})
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", complete.ID, err)
 	}

@@ -34,6 +34,9 @@ type DB struct {
 	lock     *pebble.Lock
 	engine   *pebble.DB
 	instance store.Instance
+	// minFree is what must be free for new work, 0 for no limit.
+	minFree uint64
+	room    room
 
 	// use is held for reading by every call, and for writing to end them.
 	use    sync.RWMutex

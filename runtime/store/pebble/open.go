@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -61,7 +62,11 @@ func Open(dir string, opts Options) (*DB, error) {
 		lock:   lock,
 		guard:  &guard{FS: fs, private: opts.FS == nil, memory: vfs.NewMem()},
 		failed: make(chan struct{}),
+
+		minFree: opts.minFree(),
+		room:    room{began: time.Now()},
 	}
+	d.room.free.Store(^uint64(0)) // until the first look
 	err = d.guard.memory.MkdirAll(dir, 0o700)
 	if err == nil && d.guard.private {
 		err = os.Chmod(fs.PathJoin(dir, "LOCK"), 0o600)

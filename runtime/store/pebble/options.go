@@ -33,6 +33,9 @@ type Options struct {
 	// Logger takes what the engine has to say: failures and damage at error level, delays at warn level, its routine
 	// at debug level. The default is slog.Default().
 	Logger *slog.Logger
+	// MinFree is how many bytes must be free on the disk for new work: below it Room says so, and the layers above refuse
+	// it. The default is DefaultMinFree, or DefaultMinFreeService with that Profile; negative is no limit.
+	MinFree int64
 	// FS is for tests: the file system to use in place of the operating system's. Ownership and permissions are then
 	// not looked at.
 	FS vfs.FS

@@ -216,6 +216,9 @@ func (e *Engine) newWork(c *change, s *submission, known *storagepb.QueueMessage
 
 // again lets the operation's message wait in q: the first, or the one of a later attempt.
 func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId, t *storagepb.QueueToken, q queueKey) (*queue.Answer, error) {
+	if err := store.Room(e.s); err != nil {
+		return refused(ack.BufferFull, "%v", err), nil
+	}
 	if n := e.queueLen(q); n >= e.limits.MaxWork {
 		return refused(ack.BufferFull, "%d messages wait at %s, which is its limit", n, q.address), nil
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	Data string
 	// Lease is the router's; 0 is its default.
 	Lease time.Duration
+	// MinFree is how many bytes must be free on the disk for new work, 0 for the default, negative for no limit.
+	MinFree int64
 	// Out gets a line for each service that listens.
 	Out io.Writer
 	// Logger gets what operators should know.
@@ -67,7 +69,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer listeners.close()
-	db, err := pebble.Open(c.Data, pebble.Options{Profile: pebble.Service, Logger: c.Logger})
+	db, err := pebble.Open(c.Data, pebble.Options{Profile: pebble.Service, Logger: c.Logger, MinFree: c.MinFree})
 	if err != nil {
 		return &DataError{Dir: c.Data, Err: err}
 	}
