@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/offline"
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/server"
@@ -58,11 +59,11 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
-	fmt.Fprintf(stderr, "sw4rm: %s\n", line(err))
+	fmt.Fprintf(stderr, "sw4rm: %s\n", line(err, cmd.CommandPath()))
 	return exitCode(err)
 }
 
@@ -82,7 +83,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w. Fix: see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newUp(getenv), newVersion())
+	root.AddCommand(newUp(getenv), newBuffer(), newVersion())
 	return root
 }
 
@@ -93,11 +94,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return usageError{fmt.Errorf("%q is no command of %s. Fix: see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())}
 }
 
-// line puts an error on one line that ends with a remedy.
-func line(err error) string {
+// line puts an error of a command on one line that ends with a remedy.
+func line(err error, command string) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if !strings.Contains(text, "Fix: ") {
-		text = strings.TrimSuffix(text, ".") + ". Fix: see sw4rm up --help, and the log above"
+		text = strings.TrimSuffix(text, ".") + ". Fix: see " + command + " --help, and what is printed above"
 	}
 	return text
 }
@@ -107,20 +108,35 @@ func exitCode(err error) int {
 		usage   usageError
 		address *server.AddressError
 		damaged *store.DamagedError
-		data    *up.DataError
+		damage  *offline.DamageError
+		backup  *offline.BackupError
 	)
 	switch {
 	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.As(err, &address):
 		return ExitAddress
-	case errors.As(err, &damaged):
+	case errors.As(err, &damaged), errors.As(err, &damage), errors.As(err, &backup):
 		return ExitDamaged
-	case errors.As(err, &data):
+	case unusable(err):
 		return ExitData
 	case errors.Is(err, store.ErrFailed):
 		return ExitFailed
 	default:
 		return ExitError
 	}
+}
+
+// unusable tells whether a directory or file cannot be used.
+func unusable(err error) bool {
+	var (
+		data    *up.DataError
+		inUse   *store.InUseError
+		version *store.VersionError
+		refused *store.PermissionError
+		target  *offline.TargetError
+		kind    *offline.WrongKindError
+	)
+	return errors.As(err, &data) || errors.As(err, &inUse) || errors.As(err, &version) || errors.As(err, &refused) ||
+		errors.As(err, &target) || errors.As(err, &kind)
 }

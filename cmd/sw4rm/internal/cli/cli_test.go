@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/offline"
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/server"
@@ -31,14 +32,21 @@ func TestExitCodes(t *testing.T) {
 		{data(&store.VersionError{Dir: "d"}), ExitData},
 		{data(&store.DamagedError{File: "f", Err: errors.New("checksum")}), ExitDamaged},
 		{fmt.Errorf("write: %w", store.ErrFailed), ExitFailed},
+		{&store.InUseError{Dir: "d"}, ExitData},
+		{&store.VersionError{Dir: "d"}, ExitData},
+		{fmt.Errorf("wrapped: %w", &store.PermissionError{Dir: "d"}), ExitData},
+		{&offline.TargetError{Path: "d"}, ExitData},
+		{&offline.WrongKindError{Dir: "d"}, ExitData},
+		{&offline.DamageError{Dir: "d", Count: 1}, ExitDamaged},
+		{&offline.BackupError{Backup: "b", Err: errors.New("checksum")}, ExitDamaged},
 	} {
 		require.Equal(t, test.code, exitCode(test.err), "%v", test.err)
 	}
 }
 
 func TestErrorsAreOneLineWithARemedy(t *testing.T) {
-	require.Equal(t, "a b. Fix: see sw4rm up --help, and the log above", line(errors.New("a\n  b.")))
-	require.Equal(t, "a. Fix: b", line(errors.New("a. Fix: b")))
+	require.Equal(t, "a b. Fix: see sw4rm up --help, and what is printed above", line(errors.New("a\n  b."), "sw4rm up"))
+	require.Equal(t, "a. Fix: b", line(errors.New("a. Fix: b"), "sw4rm up"))
 }
 
 func TestLease(t *testing.T) {
@@ -50,6 +58,18 @@ func TestLease(t *testing.T) {
 	for _, s := range []string{"0", "-1", "NaN", "Inf", "1e300", "86401", "30s", " "} {
 		_, err := lease(s)
 		require.ErrorContains(t, err, envLease, s)
+	}
+}
+
+func TestDiskSize(t *testing.T) {
+	for s, want := range map[string]int64{"0": -1, "0GiB": -1, "1": 1, "256MiB": 256 << 20, "2GiB": 2 << 30, "3KiB": 3 << 10} {
+		got, err := diskSize(s)
+		require.NoError(t, err, s)
+		require.Equal(t, want, got, s)
+	}
+	for _, s := range []string{"", "-1", "1MB", "9999999999GiB", "MiB", "1 MiB"} {
+		_, err := diskSize(s)
+		require.ErrorContains(t, err, "such as 256MiB", s)
 	}
 }
 

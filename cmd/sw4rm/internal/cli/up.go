@@ -3,8 +3,10 @@ package cli
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ const (
 	envRegistry = "SW4RM_REGISTRY_ADDR"
 	envData     = "SW4RM_UP_DATA"
 	envLease    = "SW4RM_DELIVERY_LEASE_SECONDS"
+	envMinFree  = "SW4RM_UP_MIN_FREE_DISK"
 	envLogLevel = "SW4RM_LOG_LEVEL"
 )
 
@@ -34,6 +37,7 @@ Environment:
   SW4RM_ROUTER_ADDR             default of --router
   SW4RM_REGISTRY_ADDR           default of --registry
   SW4RM_UP_DATA                 default of --data
+  SW4RM_UP_MIN_FREE_DISK        default of --min-free-disk
   SW4RM_DELIVERY_LEASE_SECONDS  how long a delivery may stay unacknowledged before it is made again (30)
   SW4RM_LOG_LEVEL               debug, info, warn or error (info)
 
@@ -41,6 +45,7 @@ Environment:
 
 func newUp(getenv func(string) string) *cobra.Command {
 	var c up.Config
+	var minFree string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the services",
@@ -49,6 +54,9 @@ func newUp(getenv func(string) string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if c.Lease, err = lease(getenv(envLease)); err != nil {
+				return usageError{err}
+			}
+			if c.MinFree, err = diskSize(minFree); err != nil {
 				return usageError{err}
 			}
 			level, err := logLevel(getenv(envLogLevel))
@@ -72,7 +80,30 @@ func newUp(getenv func(string) string) *cobra.Command {
 	cmd.Flags().StringVar(&c.Router, "router", env(envRouter, "localhost:50051"), "address of the router")
 	cmd.Flags().StringVar(&c.Registry, "registry", env(envRegistry, "localhost:50052"), "address of the registry")
 	cmd.Flags().StringVar(&c.Data, "data", env(envData, "./sw4rm-data/_up"), "data directory; it is made if it is not there")
+	cmd.Flags().StringVar(&minFree, "min-free-disk", env(envMinFree, "256MiB"),
+		"room on the disk below which new work is refused with BUFFER_FULL: bytes, or with KiB, MiB, GiB; 0 is no limit")
 	return cmd
+}
+
+// diskSize reads a number of bytes; what up.Config has for no limit is -1.
+func diskSize(s string) (int64, error) {
+	number, unit := s, int64(1)
+	for _, u := range []struct {
+		name string
+		unit int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}} {
+		if rest, ok := strings.CutSuffix(s, u.name); ok {
+			number, unit = rest, u.unit
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("the size %q of --min-free-disk or %s is none. Fix: write bytes, or a number with KiB, MiB or GiB, such as 256MiB", s, envMinFree)
+	}
+	if n == 0 {
+		return -1, nil
+	}
+	return n * unit, nil
 }
 
 // lease reads the lease; 0 is the router's own default.
