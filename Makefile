@@ -16,6 +16,9 @@ MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen
 CC_FOUND := $(shell command -v "$$(go env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE := $(if $(CC_FOUND),-race)
 FUZZTIME ?= 10s
+# How many times the short form "make torture" does, and the seed that it begins with.
+SCALE ?= 50
+SEED ?= 1
 BENCH ?= .
 ARGS ?=
 
@@ -37,7 +40,7 @@ golden: ## Write what the generator says now into golden/.
 	go test ./golden -update
 
 .PHONY: test
-test: vet lint tidy generated unit outside demo ## Run the whole check.
+test: vet lint tidy generated unit faults outside demo ## Run the whole check.
 	@echo "make test: everything passed"
 
 .PHONY: unit
@@ -45,6 +48,18 @@ unit: ## Run the tests, with the race detector where there is a C compiler.
 	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
 	@go test $(RACE) ./... | { grep -v 'no test files' || true; }
 	@for m in $(filter-out bench,$(MODULES)); do (cd $$m && go test ./... | { grep -v 'no test files' || true; }); done
+
+# What the race detector would slow down too much, without it; "make unit" runs a share of it with it.
+FAULTS := ./cmd/sw4rm/internal/storagefault
+
+.PHONY: faults
+faults: ## Cut the power, fail the disk and damage files under buffer and queue: the short forms, with their counts.
+	@echo "== faults"
+	@go test -v $(FAULTS) | { grep -E 'image|found by|^(---|ok|FAIL|panic)|repeat:|_test.go' || true; }
+
+.PHONY: torture
+torture: ## Do SCALE (50) times the faults of "make test", from seed SEED (1) on.
+	SW4RM_TORTURE=$(SCALE) SW4RM_SEED=$(SEED) go test -v -count=1 -timeout 0 $(ARGS) $(FAULTS)
 
 .PHONY: vet
 vet: ## Run gofmt and go vet.

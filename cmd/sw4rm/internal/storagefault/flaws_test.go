@@ -14,6 +14,9 @@ import (
 // TestFlawsShow plants flaws under a buffer and a queue, and wants the power cuts to find each within a few runs: a
 // campaign that cannot fail says nothing.
 func TestFlawsShow(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what is watched here is the same as in the other tests")
+	}
 	const most = 10
 	for name, p := range map[string]plan{
 		"told before the sync":   {store: func(s store.Store) store.Store { return hasty{s} }},

@@ -73,7 +73,7 @@ func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 	n.events.Add(int64(len(events)))
 	crew := newCrew()
 	found := make(chan *failure, 1)
-	for at := range 1<<40 - operations.left.Load() {
+	for at := int64(0); at < 1<<40-operations.left.Load(); at += int64(stride()) {
 		for _, kind := range faultKinds() {
 			crew.tasks <- func() {
 				if len(found) > 0 {

@@ -48,7 +48,7 @@ type plan struct {
 
 // cutRun lets actors work on one subject, and checks an image from before every operation.
 func cutRun(ctx context.Context, k kind, seed uint64, n *counts, p plan) *failure {
-	run, shots, f := shoot(ctx, k, seed, p, func(int) bool { return true })
+	run, shots, f := shoot(ctx, k, seed, p, func(number int) bool { return number%stride() == 0 })
 	if f != nil {
 		return f
 	}

@@ -64,8 +64,11 @@ func recoveryRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 func recoverTwice(ctx context.Context, k kind, run *storagecheck.Run, shot *shot, seed uint64, n *counts) *failure {
 	n.faults.Add(1)
 	disk := clone(shot.disk, 100, seed)
+	var mu sync.Mutex
 	var images []*vfs.MemFS
 	s, err := openStore(watched(disk, func(errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		for _, percent := range percents() {
 			images = append(images, clone(disk, percent, seed+uint64(len(images))))
 		}
@@ -77,7 +80,8 @@ func recoverTwice(ctx context.Context, k kind, run *storagecheck.Run, shot *shot
 	if err := s.Close(); err != nil {
 		return &failure{err: fmt.Errorf("close the store: %w", err), disk: shot.disk}
 	}
-	for _, image := range images {
+	for at := 0; at < len(images); at += stride() {
+		image := images[at]
 		dump := dumpDisk(ctx, k, clone(image, 100, 0))
 		found, err := run.Check(shot.cut, dump)
 		n.add(found)

@@ -59,6 +59,15 @@ func (s settings) times(n int) int {
 // raceShare is by how much less is done under the race detector.
 const raceShare = 20
 
+// stride is how many of the images and faults of one run are passed over for each that is not, so that what is done under
+// the race detector comes from several runs.
+func stride() int {
+	if raceEnabled {
+		return raceShare
+	}
+	return 1
+}
+
 // directory is where every store lies in its file system.
 const directory = "data"
 
