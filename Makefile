@@ -38,6 +38,7 @@ generate: ## Write the generated code of the schemas in proto/ and examples/.
 .PHONY: golden
 golden: ## Write what the generator says now into golden/.
 	go test ./golden -update
+	go test ./protoc-gen-sw4rm/plugin -run TestCase -update
 
 .PHONY: test
 test: vet lint tidy generated unit faults outside demo ## Run the whole check.
