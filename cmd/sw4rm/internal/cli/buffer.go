@@ -236,8 +236,8 @@ func newBufferRestore() *cobra.Command {
 	var fresh bool
 	cmd := tool("restore BACKUP NEW-DIR", "Make a directory of a backup",
 		`restore makes a new directory of a backup and checks everything in it. The new one takes the place of the one that was copied.
-When that was opened since, what it did then is missing in the backup, and the router refuses the restored agent: its log and
-its error say store_rolled_back. Restored with --new-instance it is a store of its own, and admitted as soon as the old one is
+When that was opened since, what it did then is missing in the backup, and the router refuses the restored agent, whose Run
+ends with "the data directory is older than one that the router has seen" (agent.ErrStoreRolledBack). Restored with --new-instance it is a store of its own, and admitted as soon as the old one is
 gone for one lease (30 s): the router gives up what was in the custody of the old one, and senders are told
 receiver_lost_state and try again. What the old one had sent and recorded since the backup is then unknown to the agent.`,
 		`  sw4rm buffer restore client-1.tar ./sw4rm-data/client-1

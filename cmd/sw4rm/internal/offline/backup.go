@@ -114,7 +114,7 @@ func Restore(ctx context.Context, backup, dir string, fresh bool, w io.Writer) e
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s is store %s again, as of opening %d. If it was opened since the backup, the router refuses it as store_rolled_back: then restore with --new-instance", dir, next.ID, next.Epoch)
+	text := fmt.Sprintf("%s is store %s again, as of opening %d. If that one was opened since the backup, the router refuses this one as rolled back: then restore with --new-instance", dir, next.ID, next.Epoch)
 	if fresh {
 		text = fmt.Sprintf("%s is a store of its own, %s: the router gives up what was in the custody of the old one, and senders are told receiver_lost_state and try again", dir, next.ID)
 	}
@@ -172,7 +172,11 @@ func unpackArchive(ctx context.Context, backup string, archive *tar.Reader, dir 
 		case head.Typeflag != tar.TypeReg || !plainName(head.Name):
 			return &TargetError{backup, fmt.Sprintf("it holds %q, which no data directory has", head.Name), "use a file that sw4rm buffer backup has made"}
 		}
-		if err := putFile(dir, head.Name, archive); err != nil {
+		err = putFile(dir, head.Name, archive)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &TargetError{backup, "it is no whole archive: it ends in the middle of a file", "use another backup"}
+		}
+		if err != nil {
 			return fmt.Errorf("unpacking %s: %w", backup, err)
 		}
 	}

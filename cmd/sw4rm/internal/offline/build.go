@@ -42,6 +42,9 @@ func build(dir string, fn func(tmp string) error) (err error) {
 	if err := fn(tmp); err != nil {
 		return err
 	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) { // it was empty
+		return fmt.Errorf("replacing the empty directory %s: %w", dir, err)
+	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return fmt.Errorf("naming what was made: %w", err)
 	}
