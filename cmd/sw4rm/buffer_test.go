@@ -235,9 +235,16 @@ func TestBufferSalvage(t *testing.T) {
 	require.Contains(t, out, "nothing is missing\n")
 	require.Equal(t, w.ok("buffer", "ls", w.dir("client-1")), w.ok("buffer", "ls", w.dir("whole")))
 	w.ok("buffer", "verify", w.dir("whole"))
-	up := w.ok("buffer", "ls", w.dir("_up"))
-	w.ok("buffer", "salvage", w.dir("_up"), w.dir("whole-up"))
-	require.Equal(t, up, w.ok("buffer", "ls", w.dir("whole-up")))
+	waiting := w.ok("buffer", "ls", w.dir("_up"))
+	require.Contains(t, w.ok("buffer", "salvage", w.dir("_up"), w.dir("whole-up")), ": agents ask it for what they have open, and it takes what it does not know\n")
+	require.Equal(t, waiting, w.ok("buffer", "ls", w.dir("whole-up")))
+	again := up(t, nil, anyPorts(w.dir("whole-up"))...)
+	stream, err := routerpb.NewRouterServiceClient(dial(t, again.router)).StreamIncoming(t.Context(), &routerpb.StreamRequest{AgentId: "nobody"})
+	require.NoError(t, err)
+	item, err := stream.Recv()
+	require.NoError(t, err, "what waited is delivered")
+	require.Equal(t, "client-1", item.GetMsg().GetProducerId())
+	require.Equal(t, 0, again.stop(syscall.SIGTERM), again.stderr)
 
 	for n, name := range []string{"client-1", "server-1", "_up"} {
 		for _, file := range files(t, w.dir(name)) {

@@ -98,6 +98,7 @@ func backupFile(target string, each func(func(name string, size int64, content i
 // one that was copied, or, with fresh, as a store of its own.
 func Restore(ctx context.Context, backup, dir string, fresh bool, w io.Writer) error {
 	var next store.Instance
+	var kind Kind
 	err := build(dir, func(tmp string) error {
 		if err := unpack(ctx, backup, tmp); err != nil {
 			return err
@@ -107,16 +108,25 @@ func Restore(ctx context.Context, backup, dir string, fresh bool, w io.Writer) e
 			first, _, _ := strings.Cut(strings.ReplaceAll(found.String(), tmp+"/", ""), "\n")
 			return &BackupError{Backup: backup, Found: first, Err: err}
 		}
-		var err error
+		err := read(tmp, func(_ store.Reader, k Kind) error {
+			kind = k
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		next, err = pebble.Adopt(tmp, options(), fresh)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s is store %s again, as of opening %d. If that one was opened since the backup, the router refuses this one as rolled back: then restore with --new-instance", dir, next.ID, next.Epoch)
-	if fresh {
-		text = fmt.Sprintf("%s is a store of its own, %s: the router gives up what was in the custody of the old one, and senders are told receiver_lost_state and try again", dir, next.ID)
+	text := fmt.Sprintf("%s is store %s again, as of opening %d", dir, next.ID, next.Epoch)
+	switch {
+	case fresh:
+		text = ownStore(dir, next.ID, kind)
+	case kind == Agent:
+		text += ". If that one was opened since the backup, the router refuses this one as rolled back: then restore with --new-instance"
 	}
 	_, err = fmt.Fprintln(w, text)
 	return err

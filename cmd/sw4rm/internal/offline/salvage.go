@@ -26,6 +26,7 @@ func Salvage(ctx context.Context, src, dst string, w io.Writer) error {
 		out.line("lost: %v%s", l, between(l))
 	}
 	var id string
+	var kind Kind
 	err := write(ctx, dst, func(s store.Store) error {
 		id = s.Instance().ID
 		copied, err := salvageRecords(ctx, src, s, lost)
@@ -33,7 +34,10 @@ func Salvage(ctx context.Context, src, dst string, w io.Writer) error {
 			return err
 		}
 		out.line("copied: %d records", copied)
-		return mend(ctx, s, func(text string) {
+		if kind, err = kindOf(s); err != nil {
+			return err
+		}
+		return mend(ctx, s, kind, func(text string) {
 			losses++
 			out.line("mended: %s", text)
 		})
@@ -44,8 +48,17 @@ func Salvage(ctx context.Context, src, dst string, w io.Writer) error {
 	if losses == 0 {
 		out.line("nothing is missing")
 	}
-	out.line("%s is a store of its own, %s: the router gives up what was in the custody of the old one, and senders are told receiver_lost_state and try again", dst, id)
+	out.line("%s", ownStore(dst, id, kind))
 	return out.err
+}
+
+// ownStore says what it means that a directory is not the store that it was made of.
+func ownStore(dir, id string, kind Kind) string {
+	text := fmt.Sprintf("%s is a store of its own, %s: ", dir, id)
+	if kind == Services {
+		return text + "agents ask it for what they have open, and it takes what it does not know"
+	}
+	return text + "the router gives up what was in the custody of the old one, and senders are told receiver_lost_state and try again"
 }
 
 // between says which records stand on both sides of what is lost.
@@ -90,11 +103,7 @@ func salvageRecords(ctx context.Context, src string, s store.Store, lost func(*p
 }
 
 // mend makes what was copied sound.
-func mend(ctx context.Context, s store.Store, report func(string)) error {
-	kind, err := kindOf(s)
-	if err != nil {
-		return err
-	}
+func mend(ctx context.Context, s store.Store, kind Kind, report func(string)) error {
 	if kind == Agent {
 		return activity.Rebuild(ctx, s, time.Now(), report)
 	}
@@ -103,7 +112,7 @@ func mend(ctx context.Context, s store.Store, report func(string)) error {
 	}
 	var b store.Batch
 	agents := store.Sub(s, registryPart)
-	err = agents.Scan([]byte(registryKey), nil, func(key, value []byte) error {
+	err := agents.Scan([]byte(registryKey), nil, func(key, value []byte) error {
 		if err := proto.Unmarshal(value, new(registrypb.AgentDescriptor)); err != nil {
 			report(fmt.Sprintf("the registration %q does not decode: it is dropped, and the agent will register again", key))
 			b.Delete(append([]byte{}, key...))
