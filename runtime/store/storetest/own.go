@@ -33,7 +33,7 @@ func readOwn(t *testing.T, s store.Store, prefix string, n int) error {
 		return err
 	}
 	if got, err := s.Get(a); err != nil || string(got) != value {
-		return fmt.Errorf("Get after Set: %q, %w", got, err)
+		return fmt.Errorf("reading what was set: %q, %w", got, err)
 	}
 	if n%5 == 0 {
 		if err := s.Sync(t.Context(), mark); err != nil {
@@ -44,16 +44,16 @@ func readOwn(t *testing.T, s store.Store, prefix string, n int) error {
 		return err
 	}
 	if _, err := s.Get(a); !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("Get after Delete: %w", err)
+		return fmt.Errorf("reading what was deleted: %w", err)
 	}
 	if left := len(keys(s, prefix)); left != 1 {
-		return fmt.Errorf("Scan finds %d keys, not 1", left)
+		return fmt.Errorf("a scan finds %d keys, not 1", left)
 	}
 	if _, err := change(s, func(c *store.Batch) { c.DeleteRange([]byte(prefix), []byte(prefix+"z")) }); err != nil {
 		return err
 	}
 	if _, err := s.Get(b); !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("Get after DeleteRange: %w", err)
+		return fmt.Errorf("reading what a range deleted: %w", err)
 	}
 	return nil
 }
