@@ -23,7 +23,7 @@ func (a *Agent) attend(ctx context.Context) {
 		return
 	}
 	client := registrypb.NewRegistryServiceClient(a.conns.registry)
-	registered, silent, failures := false, false, 0
+	registered, told, failures := false, false, 0
 	for ctx.Err() == nil {
 		var err error
 		if registered {
@@ -36,12 +36,16 @@ func (a *Agent) attend(ctx context.Context) {
 		if !registered || err != nil {
 			wait = doubled(registryRetry, failures, a.cfg.Heartbeat)
 			failures++
-			if err != nil && !silent && ctx.Err() == nil {
+			if err != nil && !told && ctx.Err() == nil {
 				a.log.Info("the registry does not answer; the agent works without it", "registry", a.cfg.RegistryAddr, "error", err)
-				silent = true
+				told = true
+			}
+			if silent(err) && ctx.Err() == nil {
+				a.redial(&a.conns.registry, a.cfg.RegistryAddr)
+				client = registrypb.NewRegistryServiceClient(a.conns.registry)
 			}
 		} else {
-			failures, silent = 0, false
+			failures, told = 0, false
 		}
 		select {
 		case <-ctx.Done():

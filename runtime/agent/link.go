@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
@@ -24,6 +25,10 @@ const (
 	sayUnreachable = time.Second
 	// maxReceive is the largest gRPC message that is taken: a batch, or one envelope of any permitted size.
 	maxReceive = 16 << 20
+	// probeEvery and probePatience find a connection that is dead without saying so where the session itself does not.
+	// More often, servers with gRPC's usual settings take it for abuse.
+	probeEvery    = 5*time.Minute + 30*time.Second
+	probePatience = 20 * time.Second
 	// version is what the hello names.
 	version = "0.1.0"
 )
@@ -32,21 +37,44 @@ const (
 type connections struct{ router, registry *grpc.ClientConn }
 
 func (a *Agent) connect() error {
-	opts := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
-		grpc.WithDisableServiceConfig(),
-	}, a.cfg.DialOptions...)
-	router, err := grpc.NewClient(dialTarget(a.cfg.RouterAddr), opts...)
+	router, err := a.dial(a.cfg.RouterAddr)
 	if err != nil {
 		return fmt.Errorf("router address %q: %w", a.cfg.RouterAddr, err)
 	}
-	registry, err := grpc.NewClient(dialTarget(a.cfg.RegistryAddr), opts...)
+	registry, err := a.dial(a.cfg.RegistryAddr)
 	if err != nil {
 		return errors.Join(fmt.Errorf("registry address %q: %w", a.cfg.RegistryAddr, err), router.Close())
 	}
 	a.conns = connections{router: router, registry: registry}
 	return nil
+}
+
+func (a *Agent) dial(addr string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(dialTarget(addr), append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: probeEvery, Timeout: probePatience}),
+	}, a.cfg.DialOptions...)...)
+}
+
+// redial replaces a connection that was silent for too long. It may be dead without saying so, and gRPC would open the
+// next stream on it again.
+func (a *Agent) redial(conn **grpc.ClientConn, addr string) {
+	fresh, err := a.dial(addr)
+	if err != nil { // the same options have worked before
+		a.log.Warn("a silent connection cannot be replaced", "address", addr, "error", err)
+		return
+	}
+	if err := (*conn).Close(); err != nil {
+		a.log.Debug("close a silent connection", "address", addr, "error", err)
+	}
+	*conn = fresh
+}
+
+// silent tells whether an error is the silence of the other side.
+func silent(err error) bool {
+	return errors.Is(err, errSilent) || errors.Is(err, errNoWelcome) || status.Code(err) == codes.DeadlineExceeded
 }
 
 // dialTarget makes host:port a target that gRPC hands to the dialer as it is.
@@ -102,6 +130,9 @@ func (l *link) run(ctx context.Context) {
 		if fatal := fatalGoodbye(err); fatal != nil {
 			l.a.stop(fatal)
 			return
+		}
+		if silent(err) {
+			l.a.redial(&l.a.conns.router, l.a.cfg.RouterAddr)
 		}
 		wait := doubled(reconnectFirst, n, reconnectLast)
 		select {

@@ -48,6 +48,10 @@ type pace struct {
 	obstacle error
 	// withdrawing tells that the deadline has passed and the router was asked to give the message back.
 	withdrawing bool
+	// submitted tells that the router may have the current attempt without this agent's knowing; expired is when it is asked
+	// again to give it back, once its time to live is over.
+	submitted bool
+	expired   time.Time
 }
 
 // Ref implements exchange.Operation.

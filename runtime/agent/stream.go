@@ -24,7 +24,10 @@ const (
 	leavePatience = time.Second
 )
 
-var errNoWelcome = errors.New("the router does not welcome the agent")
+var (
+	errNoWelcome = errors.New("the router does not welcome the agent")
+	errSilent    = errors.New("the router has been silent")
+)
 
 // stream is a session over sw4rm.transport.v1.
 type stream struct {
@@ -179,7 +182,7 @@ func (s *stream) listen() {
 			return
 		case <-ping.C:
 			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > silenceLimit {
-				s.cancel(fmt.Errorf("the router has been silent for %v", silent.Round(time.Second)))
+				s.cancel(fmt.Errorf("%w for %v", errSilent, silent.Round(time.Second)))
 				return
 			}
 			s.queue.push(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Ping{Ping: &transportpb.Ping{N: n}}})

@@ -30,11 +30,12 @@ const (
 	withdrawPatience = 5 * time.Second
 )
 
-// Notes of operations that end at their deadline.
+// Notes of operations that end at their sender.
 const (
 	noteNeverDelivered = "never_delivered"
 	noteOutcomeUnknown = "outcome_unknown"
 	noteLostState      = "receiver_lost_state"
+	noteRanOut         = "ttl_expired: it was still with its sender"
 )
 
 // handle returns the operation of a record, and makes an active one move. body is its payload if it is at hand.
@@ -54,6 +55,7 @@ func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *s
 	if done(rec) {
 		return o
 	}
+	o.pace.submitted = body == nil                                // an earlier process may have done so
 	if s, err := a.buf.OutStream(o.seq); err == nil && s != nil { // left by an earlier process
 		o.reading.frames, o.reading.found = s, s.GetStored()
 	}
@@ -95,6 +97,9 @@ func (o *operation) build(s session) *transportpb.Submit {
 	if done(rec) || (ack.Stage(at.GetStage()).Terminal() && rec.GetOutcome() == nil) {
 		return nil
 	}
+	if end := expiry(rec); !end.IsZero() && !end.After(now) {
+		return nil // runOut ends it
+	}
 	if !s.asks() {
 		if to, err := address.Parse(rec.GetTo()); err == nil && to.Kind() == address.KindCapability {
 			o.do(func() {
@@ -116,6 +121,9 @@ func (o *operation) build(s session) *transportpb.Submit {
 			return nil
 		}
 	}
+	o.mu.Lock()
+	o.pace.submitted = true
+	o.mu.Unlock()
 	return &transportpb.Submit{
 		To:             rec.GetTo(),
 		Envelope:       o.a.envelope(rec, at, body, now),
@@ -138,7 +146,9 @@ func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 	}
 	o.mu.Lock()
 	o.body = nil
-	if ans.GetState() != transportpb.Answer_STATE_REFUSED {
+	if ans.GetState() == transportpb.Answer_STATE_REFUSED {
+		o.pace.submitted = false
+	} else {
 		o.pace.refused, o.pace.obstacle = 0, nil
 	}
 	o.mu.Unlock()
@@ -275,7 +285,11 @@ func (o *operation) schedule() {
 	if p.withdrawing {
 		next = next.Add(withdrawPatience)
 	}
-	for _, t := range []time.Time{p.again, moment(rec.GetNextAttemptAt()), expiry(rec), o.graceEnds(), o.reading.askAt} {
+	ttl := expiry(rec)
+	if !ttl.IsZero() && p.expired.After(ttl) {
+		ttl = p.expired
+	}
+	for _, t := range []time.Time{p.again, moment(rec.GetNextAttemptAt()), ttl, o.graceEnds(), o.reading.askAt} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -283,7 +297,7 @@ func (o *operation) schedule() {
 	o.a.outbox.setTimer(o.item, next)
 }
 
-// expiry is when this agent has to end the message for its time to live: as long as it alone holds it.
+// expiry is when this agent has to end the message for its time to live: as long as it may be the only one that holds it.
 func expiry(rec *storagepb.OutRecord) time.Time {
 	if rec.GetTtlMs() == 0 || !pending(rec) {
 		return time.Time{}
@@ -311,8 +325,8 @@ func (o *operation) due() {
 		return
 	case reached(askAt):
 		o.askMissing()
-	case reached(expiry(rec)):
-		o.finish(ack.Failed, ack.TTLExpired, "ttl_expired: it was still with its sender")
+	case reached(expiry(rec)) && !p.expired.After(now):
+		o.runOut(now)
 		return
 	case reached(moment(rec.GetNextAttemptAt())):
 		o.attempt()
@@ -328,6 +342,36 @@ func (o *operation) due() {
 		o.a.outbox.makeReady(o.item)
 	}
 	o.schedule()
+}
+
+// runOut ends a message whose time to live is over while it is with this agent. The router may have one that was
+// submitted, and whose answer was lost: it is asked for it until it says that it has not.
+func (o *operation) runOut(now time.Time) {
+	o.mu.Lock()
+	submitted := o.pace.submitted
+	o.pace.expired = now.Add(withdrawPatience)
+	o.mu.Unlock()
+	if !submitted {
+		o.finish(ack.Failed, ack.TTLExpired, noteRanOut)
+		return
+	}
+	if s := o.a.outbox.current(); s != nil {
+		o.withdraw(s)
+	}
+	o.schedule()
+}
+
+// withdraw asks the router to give the current attempt back.
+func (o *operation) withdraw(s session) {
+	rec, _ := o.current()
+	n := o.a.outbox.number()
+	o.a.mu.Lock()
+	delete(o.a.withdrawals, o.withdrawal)
+	o.a.withdrawals[n], o.withdrawal = o, n
+	o.a.mu.Unlock()
+	s.withdraw(&transportpb.Withdraw{
+		N: n, To: rec.GetTo(), Token: rec.GetToken(), MessageId: lastAttempt(rec).GetMessageId(),
+	})
 }
 
 // unacknowledged tells whether the current attempt was accepted, and nothing was heard of it since.
@@ -376,14 +420,7 @@ func (o *operation) expire(now, deadline time.Time) {
 	o.mu.Unlock()
 	switch {
 	case first && s != nil:
-		n := o.a.outbox.number()
-		o.a.mu.Lock()
-		delete(o.a.withdrawals, o.withdrawal)
-		o.a.withdrawals[n], o.withdrawal = o, n
-		o.a.mu.Unlock()
-		s.withdraw(&transportpb.Withdraw{
-			N: n, To: rec.GetTo(), Token: rec.GetToken(), MessageId: lastAttempt(rec).GetMessageId(),
-		})
+		o.withdraw(s)
 		o.schedule()
 	case first, now.After(deadline.Add(withdrawPatience - time.Millisecond)):
 		o.finish(ack.TimedOut, ack.AckTimeout, noteOutcomeUnknown)
@@ -395,11 +432,32 @@ func (o *operation) expire(now, deadline time.Time) {
 // withdrawn takes the router's answer to a withdrawal.
 func (o *operation) withdrawn(state transportpb.WithdrawAnswer_State) {
 	rec, _ := o.current()
+	o.mu.Lock()
+	atDeadline := o.pace.withdrawing
+	o.mu.Unlock()
+	if !atDeadline {
+		o.ranOut(rec, state)
+		return
+	}
 	note := noteOutcomeUnknown
 	if state == transportpb.WithdrawAnswer_STATE_WITHDRAWN && len(rec.GetAttempts()) == 1 {
 		note = noteNeverDelivered
 	}
 	o.finish(ack.TimedOut, ack.AckTimeout, note)
+}
+
+// ranOut takes the router's answer for a message whose time to live is over: the one that has it sees to its end.
+func (o *operation) ranOut(rec *storagepb.OutRecord, state transportpb.WithdrawAnswer_State) {
+	switch {
+	case done(rec) || !pending(rec):
+		// The answer to its submission, or its outcome, has come meanwhile.
+	case state == transportpb.WithdrawAnswer_STATE_TOO_LATE:
+		o.accepted(lastAttempt(rec))
+		o.a.outbox.makeReady(o.item)
+		o.schedule()
+	default:
+		o.finish(ack.Failed, ack.TTLExpired, noteRanOut)
+	}
 }
 
 // offerResult gives the result of an operation that nobody waits for to the exchange's reply handler.

@@ -1,0 +1,72 @@
+package agent_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
+	"github.com/sw4rm/sw4rm-go/runtime/agenttest"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+)
+
+// TestUnansweredMessagesRunOutWithTheirHolder lets the time to live of a message end while its sender does not know
+// whether the router has it.
+func TestUnansweredMessagesRunOutWithTheirHolder(t *testing.T) {
+	const ttl = 10 * time.Second
+	ranOut := &ack.Error{Stage: ack.Failed, Code: ack.TTLExpired}
+	t.Run("a handler has it", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, net *agenttest.Net) {
+			server, client := net.Agent("server"), net.Agent("client")
+			began, end := make(chan struct{}), make(chan struct{})
+			say.Handle(server, func(_ context.Context, m *text) (*text, error) {
+				close(began)
+				<-end
+				return m, nil
+			})
+			server.Service(exchange.Service{Name: "test.v1.Echo"})
+			start(t, server, client)
+			net.DropAnswer("client", 1)
+			anyone := exchange.NewClient(client, address.Capability("test.v1.Echo"))
+			p, err := say.Send(t.Context(), anyone, str("x"), exchange.TTL(ttl))
+			require.NoError(t, err)
+			<-began // and so the router has recorded who has it
+			net.StopRouter()
+			close(end)
+			time.Sleep(2 * ttl)
+			assert.False(t, p.Status().Done, "its sender cannot know that nobody has it")
+			net.StartRouter()
+			_, err = p.Response(t.Context())
+			require.NoError(t, err, "it was handled in time")
+		})
+	})
+	t.Run("the router has it", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, net *agenttest.Net) {
+			client := net.Agent("client")
+			start(t, client)
+			net.DropAnswer("client", 1)
+			p, err := say.Send(t.Context(), to(client, "absent"), str("x"), exchange.TTL(ttl))
+			require.NoError(t, err)
+			_, err = p.Response(t.Context())
+			require.ErrorIs(t, err, ranOut)
+		})
+	})
+	t.Run("the router never had it", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, net *agenttest.Net) {
+			client := net.Agent("client")
+			start(t, client)
+			net.StopRouter()
+			sent := time.Now()
+			p, err := say.Send(t.Context(), to(client, "absent"), str("x"), exchange.TTL(ttl))
+			require.NoError(t, err)
+			_, err = p.Response(t.Context())
+			require.ErrorIs(t, err, ranOut)
+			assert.GreaterOrEqual(t, time.Since(sent), ttl)
+			assert.Less(t, time.Since(sent), ttl+time.Second)
+		})
+	})
+}
