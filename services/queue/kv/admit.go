@@ -101,7 +101,7 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 	}
 	c.then = append(c.then, func(store.Mark) { e.instances[h.Agent] = next })
 	// Nobody can take custody of what the instance before had leased.
-	for _, r := range e.leased[h.Agent] {
+	for _, r := range e.leasedBy(h.Agent) {
 		if r.holder.Store != h.Store || r.holder.Epoch != h.Epoch {
 			if err := c.endLease(r, e.now()); err != nil {
 				return 0, err

@@ -1,5 +1,7 @@
 package kv
 
+import "time"
+
 // rowHeap is a binary heap of rows that know their places in it, so that any of them can be taken out.
 type rowHeap struct {
 	rows []*row
@@ -17,16 +19,24 @@ func newSeqHeap() rowHeap {
 
 func newDueHeap() rowHeap {
 	return rowHeap{
-		less:  func(a, b *row) bool { return a.due.Before(b.due) },
+		less:  func(a, b *row) bool { return earlier(a.due, b.due, a, b) },
 		place: func(r *row) *int { return &r.inDue },
 	}
 }
 
 func newLeaseHeap() rowHeap {
 	return rowHeap{
-		less:  func(a, b *row) bool { return a.until.Before(b.until) },
+		less:  func(a, b *row) bool { return earlier(a.until, b.until, a, b) },
 		place: func(r *row) *int { return &r.inEnds },
 	}
+}
+
+// earlier orders rows by time. What ends at the same time ends in the order in which it came.
+func earlier(x, y time.Time, a, b *row) bool {
+	if c := x.Compare(y); c != 0 {
+		return c < 0
+	}
+	return a.seq < b.seq
 }
 
 // top returns the first row, nil when there is none.

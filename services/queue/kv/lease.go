@@ -184,7 +184,7 @@ func (e *Engine) Release(ctx context.Context, h queue.Holder) error {
 	e.mu.Lock()
 	c := e.begin()
 	var err error
-	for _, r := range e.leased[h.Agent] {
+	for _, r := range e.leasedBy(h.Agent) {
 		if r.holder != h {
 			continue
 		}

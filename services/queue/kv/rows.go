@@ -1,6 +1,9 @@
 package kv
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -191,6 +194,11 @@ func (e *Engine) lease(r *row, h queue.Holder, until time.Time) {
 		e.leased[h.Agent] = mine
 	}
 	mine[r.seq] = r
+}
+
+// leasedBy returns what an agent has leased, in the order in which it came.
+func (e *Engine) leasedBy(agent string) []*row {
+	return slices.SortedFunc(maps.Values(e.leased[agent]), func(a, b *row) int { return cmp.Compare(a.seq, b.seq) })
 }
 
 // unlease ends a lease without saying where the row goes.

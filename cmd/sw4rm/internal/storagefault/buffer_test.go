@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -39,6 +40,7 @@ type sent struct {
 	object string
 	draft  activity.Draft // without its record
 	rec    *storagepb.OutRecord
+	state  storagecheck.State
 }
 
 // received is a message as it was last seen.
@@ -46,6 +48,7 @@ type received struct {
 	object string
 	first  activity.Arrival
 	rec    *storagepb.InRecord
+	state  storagecheck.State
 }
 
 func newBuffer() subject {
@@ -122,7 +125,7 @@ func (b *buffer) look(a *bufferActor, e *storagecheck.Event) error {
 		if err != nil {
 			return err
 		}
-		o.rec = rec
+		o.rec, o.state = rec, state
 		e.Saw = append(e.Saw, storagecheck.Version{Object: o.object, State: state})
 		if rec != nil {
 			outs = append(outs, o)
@@ -134,7 +137,7 @@ func (b *buffer) look(a *bufferActor, e *storagecheck.Event) error {
 		if err != nil {
 			return err
 		}
-		i.rec = rec
+		i.rec, i.state = rec, state
 		e.Saw = append(e.Saw, storagecheck.Version{Object: i.object, State: state})
 		if rec != nil {
 			ins = append(ins, i)
@@ -156,7 +159,8 @@ func (b *buffer) on(a *bufferActor, at int, op string, durable bool, fn func(seq
 			return err
 		}
 		// What changed nothing may have waited for earlier changes only.
-		o.rec, e.Durable = rec, durable && !proto.Equal(o.rec, rec)
+		e.Durable = durable && !reflect.DeepEqual(o.state, state)
+		o.rec, o.state = rec, state
 		e.Saw = []storagecheck.Version{{Object: o.object, State: state}}
 		return nil
 	})
@@ -173,7 +177,8 @@ func (b *buffer) with(a *bufferActor, at int, op string, durable bool, fn func(s
 		if err != nil {
 			return err
 		}
-		i.rec, e.Durable = rec, durable && !proto.Equal(i.rec, rec)
+		e.Durable = durable && !reflect.DeepEqual(i.state, state)
+		i.rec, i.state = rec, state
 		e.Saw = []storagecheck.Version{{Object: i.object, State: state}}
 		return nil
 	})

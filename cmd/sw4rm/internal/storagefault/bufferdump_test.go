@@ -168,10 +168,14 @@ func one(yes bool) int {
 func countBuffer(d *storagecheck.Dump, b *activity.Buffer, s store.Store, recs []activity.Record) error {
 	t := tally{}
 	for _, r := range recs {
+		var err error
 		if r.Out != nil {
-			t.out(r.Out)
+			err = t.out(b, r.Out)
 		} else {
-			t.in(r.In)
+			err = t.in(b, r.In)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if err := t.keys(s); err != nil {
@@ -193,14 +197,17 @@ func countBuffer(d *storagecheck.Dump, b *activity.Buffer, s store.Store, recs [
 }
 
 // out counts an operation and its keys.
-func (t tally) out(rec *storagepb.OutRecord) {
+func (t tally) out(b *activity.Buffer, rec *storagepb.OutRecord) error {
+	stream, err := b.OutStream(rec.GetSequence())
 	ended := rec.GetFinished() != 0
 	t.is("ob", 1)
-	t.is("or", one(rec.GetHasReply()))
+	t.is("or", one(rec.GetHasReply() && !rec.GetStreams()))
+	t.is("of", int(stream.GetStored()))
+	t.is("os", one(stream != nil && !ended))
 	t.is("active operations", one(!ended))
 	t.is("oa", one(!ended))
 	if !ended {
-		return
+		return err
 	}
 	t.is("finished operations", 1)
 	for _, key := range []string{"od", "ot", "oc", "order of operations"} {
@@ -209,10 +216,12 @@ func (t tally) out(rec *storagepb.OutRecord) {
 	t.is("om", len(rec.GetAttempts()))
 	t.is("ou", one(!rec.GetHandled()))
 	t.is("unhandled operations", one(!rec.GetHandled()))
+	return err
 }
 
 // in counts a received message and its keys. One that is active again keeps the keys that lead to it.
-func (t tally) in(rec *storagepb.InRecord) {
+func (t tally) in(b *activity.Buffer, rec *storagepb.InRecord) error {
+	stream, err := b.InStream(rec.GetSequence())
 	ended := rec.GetFinished() != 0
 	answered := 0
 	for _, a := range rec.GetAliases() {
@@ -229,6 +238,9 @@ func (t tally) in(rec *storagepb.InRecord) {
 	t.is("id", one(ended))
 	t.is("finished messages", one(ended))
 	t.is("order of messages", one(ended))
+	t.is("if", int(stream.GetStored()))
+	t.is("is", one(stream != nil && !ended))
+	return err
 }
 
 // The classes of the order of endings, as they lie in the store.

@@ -44,6 +44,8 @@ func (b *buffer) stepIn(ctx context.Context, a *bufferActor, random *rand.Rand) 
 			_, err := b.StartIn(ctx, seq, sync)
 			return err
 		})
+	case n >= 7 && rec.GetRuns() > 0:
+		return b.frame(ctx, a, at, random)
 	case n == 4:
 		return b.with(a, at, "retry", true, func(seq uint64) error { return b.RetryIn(ctx, seq, b.clock.now().Add(time.Minute)) })
 	case n == 5 && !rec.GetDeferred():
@@ -118,7 +120,7 @@ func (b *buffer) record(ctx context.Context, a *bufferActor, i received, op stri
 		if err != nil {
 			return err
 		}
-		i.rec = rec
+		i.rec, i.state = rec, state
 		a.ins = append(a.ins, i)
 		e.Durable = true
 		if want == activity.New {
@@ -183,6 +185,18 @@ func inState(b *activity.Buffer, seq uint64) (*storagepb.InRecord, storagecheck.
 	}
 	if s.Reply, err = bodyText(b.InReply(seq)); err != nil {
 		return nil, s, err
+	}
+	stream, err := b.InStream(seq)
+	if err != nil || stream == nil {
+		return rec, s, err
+	}
+	s.More = append(s.More, fmt.Sprintf("run %d: %d frames, %d sent, %d read", stream.GetRun(), stream.GetStored(), stream.GetSent(), stream.GetRead()))
+	for n := uint64(1); n <= stream.GetStored(); n++ {
+		f, err := b.InFrame(seq, stream.GetRun(), n)
+		if err != nil {
+			return nil, s, err
+		}
+		s.More = append(s.More, fmt.Sprintf("frame %d of run %d: %s", n, stream.GetRun(), f.GetBody().GetPayload()))
 	}
 	return rec, s, nil
 }

@@ -27,6 +27,8 @@ func (b *buffer) stepOut(ctx context.Context, a *bufferActor, random *rand.Rand)
 	switch {
 	case rec.GetFinished() != 0:
 		return b.afterEnd(ctx, a, at, random)
+	case rec.GetStreams() && (rec.GetOutcome() != nil || open && random.IntN(2) == 0):
+		return b.stream(ctx, a, at, random)
 	case rec.GetOutcome() != nil: // a reply is missing
 		if random.IntN(2) == 0 {
 			return b.reply(ctx, a, at)
@@ -53,7 +55,7 @@ func (b *buffer) stepOut(ctx context.Context, a *bufferActor, random *rand.Rand)
 			_, err := b.AckOut(ctx, ack.Ack{ForMessageID: attempt.GetMessageId(), Stage: stage}, "worker")
 			return err
 		})
-	case rec.GetWantsReply() && random.IntN(2) == 0:
+	case rec.GetWantsReply() && !rec.GetStreams() && random.IntN(2) == 0:
 		return b.reply(ctx, a, at)
 	default:
 		return b.end(ctx, a, at, attempt.GetMessageId(), random)
@@ -75,6 +77,9 @@ func (b *buffer) send(ctx context.Context, a *bufferActor, random *rand.Rand) er
 			Codes: []commonpb.ErrorCode{commonpb.ErrorCode_INTERNAL_ERROR},
 		},
 	}
+	if random.IntN(4) == 0 {
+		o.rec.WantsReply, o.rec.Streams, o.rec.Window = true, true, 8
+	}
 	return b.rec.do(call{a.name, "send", o.object}, func(e *storagecheck.Event) error {
 		d := o.draft
 		d.Record = proto.CloneOf(o.rec)
@@ -89,7 +94,7 @@ func (b *buffer) send(ctx context.Context, a *bufferActor, random *rand.Rand) er
 		if err != nil {
 			return err
 		}
-		o.rec = rec
+		o.rec, o.state = rec, state
 		a.outs = append(a.outs, o)
 		e.Durable = true
 		e.Given = []storagecheck.Given{{Space: "operation", Number: rec.GetSequence(), To: o.object}}
@@ -197,7 +202,7 @@ func (b *buffer) afterEnd(ctx context.Context, a *bufferActor, at int, random *r
 		return b.sendAgain(ctx, a, at)
 	case n == 0 && len(rec.GetLate()) == 0 && ack.Stage(rec.GetAttempts()[0].GetStage()).Terminal():
 		return b.acknowledge(ctx, a, at, first, late)
-	case n == 1 && len(rec.GetLate()) < 3:
+	case n == 1 && len(rec.GetLate()) < 3 && !rec.GetStreams():
 		return b.reply(ctx, a, at)
 	case !rec.GetHandled():
 		return b.on(a, at, "handled", false, b.HandledOut)
@@ -231,6 +236,17 @@ func outState(b *activity.Buffer, seq uint64) (*storagepb.OutRecord, storagechec
 	}
 	if s.Reply, err = bodyText(b.OutReply(seq)); err != nil {
 		return nil, s, err
+	}
+	stream, err := b.OutStream(seq)
+	if err != nil {
+		return nil, s, err
+	}
+	for n := uint64(1); n <= stream.GetStored(); n++ {
+		f, err := b.OutFrame(seq, stream.GetRun(), n)
+		if err != nil {
+			return nil, s, err
+		}
+		s.More = append(s.More, fmt.Sprintf("frame %d of run %d: %s", n, stream.GetRun(), f.GetBody().GetPayload()))
 	}
 	return rec, s, nil
 }

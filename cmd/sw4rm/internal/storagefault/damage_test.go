@@ -58,7 +58,7 @@ const perRun = 250
 func damageRun(ctx context.Context, k kind, seed uint64, n *damages) *failure {
 	sub := k.make()
 	disk := vfs.NewCrashableMem()
-	if err := alone(ctx, disk, sub, seed, rounds); err != nil {
+	if err := alone(ctx, disk, sub, seed, rounds(seed/2)); err != nil {
 		return &failure{err: fmt.Errorf("make the directory: %w", err), events: sub.history().all()}
 	}
 	if seed%2 == 0 {

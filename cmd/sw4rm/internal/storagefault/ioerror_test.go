@@ -56,7 +56,7 @@ func faultKinds() []faultKind {
 func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 	base := k.make()
 	made := vfs.NewCrashableMem()
-	if err := alone(ctx, made, base, seed, baseRounds); err != nil {
+	if err := alone(ctx, made, base, seed, rounds(seed)); err != nil {
 		return &failure{err: fmt.Errorf("make the directory: %w", err), events: base.history().all()}
 	}
 	var operations fault // none of which fails
@@ -98,9 +98,6 @@ func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 		return nil
 	}
 }
-
-// baseRounds is how much happens to a directory before something fails.
-const baseRounds = 3
 
 // alone lets the actors of a subject work one after another, so that the same seed does the same again.
 func alone(ctx context.Context, disk vfs.FS, sub subject, seed uint64, rounds int) error {

@@ -14,8 +14,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
-// TestPowerCut cuts the power before every operation of the file system while a buffer and a queue are at work, and keeps
-// none, half or all of what was not synced.
+// TestPowerCut cuts the power before every operation of the file system while a buffer and a queue are at work, in long runs
+// before some of them, and keeps none, half or all of what was not synced.
 func TestPowerCut(t *testing.T) {
 	s := read(t)
 	for _, k := range kinds() {
@@ -33,11 +33,14 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// The length of one run.
-const (
-	rounds = 4
-	steps  = 9
-)
+// steps is how many steps come before a sweep.
+const steps = 9
+
+// rounds is how many sweeps a run has: most things end within a few, and what is kept longest goes after ten.
+func rounds(seed uint64) int { return 2 + int(seed%4)*3 }
+
+// passedOver is of how many images of a run one is taken. A long run has more of them and holds more.
+func passedOver(seed uint64) int { return stride() * max(1, rounds(seed)/4) }
 
 // plan is what a run has beside the ordinary.
 type plan struct {
@@ -48,7 +51,7 @@ type plan struct {
 
 // cutRun lets actors work on one subject, and checks an image from before every operation.
 func cutRun(ctx context.Context, k kind, seed uint64, n *counts, p plan) *failure {
-	run, shots, f := shoot(ctx, k, seed, p, func(number int) bool { return number%stride() == 0 })
+	run, shots, f := shoot(ctx, k, seed, p, func(number int) bool { return (number+int(seed/4))%passedOver(seed) == 0 })
 	if f != nil {
 		return f
 	}
@@ -99,7 +102,7 @@ func runWork(ctx context.Context, disk vfs.FS, sub subject, seed uint64, p plan)
 		return err
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
-	for round := range rounds {
+	for round := range rounds(seed) {
 		if err := together(ctx, sub, seed, round); err != nil {
 			return err
 		}

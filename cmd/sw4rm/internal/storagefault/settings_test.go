@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,7 +185,8 @@ func (f *failure) report(t *testing.T, seed uint64) {
 	if err == nil {
 		err = f.keep(dir)
 	}
-	t.Errorf("%v\nrepeat: SW4RM_SEED=%d go test ./cmd/sw4rm/internal/storagefault -run '^%s$'\nhistory and image: %s %v", f.err, seed, t.Name(), dir, err)
+	t.Errorf("%.4000s\nrepeat: SW4RM_SEED=%d go test ./cmd/sw4rm/internal/storagefault -run '^%s$'\nhistory and image: %s %v",
+		f.err.Error(), seed, strings.ReplaceAll(t.Name(), "/", "$/^"), dir, err)
 }
 
 // keep writes history and disk into a directory.
