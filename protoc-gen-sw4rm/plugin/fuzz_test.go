@@ -38,7 +38,7 @@ func sound(t *testing.T, req *pluginpb.CodeGeneratorRequest) *pluginpb.CodeGener
 func soundBytes(t *testing.T, in []byte) *pluginpb.CodeGeneratorResponse {
 	t.Helper()
 	var out, log bytes.Buffer
-	if err := plugin.Run(bytes.NewReader(in), &out, &log); err != nil {
+	if err := plugin.Run(bytes.NewReader(in), &out, &log, nil); err != nil {
 		require.Zero(t, out.Len())
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -20,16 +19,18 @@ import (
 
 // Run reads one encoded CodeGeneratorRequest from in and writes the encoded response to out. Mistakes in schemas and
 // parameters are part of the response. The error is for a request that cannot be read, or streams that fail; nothing is
-// written to out then. Warnings go to log.
-func Run(in io.Reader, out, log io.Writer) error {
-	return generator{emit: emit.File, log: log}.run(in, out)
+// written to out then. Warnings go to log. checked, unless it is nil, is called between the check of the schemas and the
+// writing of code, when the descriptors, a third of the memory, have been given up.
+func Run(in io.Reader, out, log io.Writer, checked func()) error {
+	return generator{emit: emit.File, log: log, checked: checked}.run(in, out)
 }
 
 // generator answers requests.
 type generator struct {
 	// emit writes the code for a file.
-	emit func(*schema.File) ([]byte, error)
-	log  io.Writer
+	emit    func(*schema.File) ([]byte, error)
+	log     io.Writer
+	checked func()
 }
 
 func (g generator) run(in io.Reader, out io.Writer) error {
@@ -75,6 +76,9 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	gen.SupportedFeatures = features
 	gen.SupportedEditionsMinimum, gen.SupportedEditionsMaximum = minimumEdition, maximumEdition
 	release(in, gen)
+	if g.checked != nil {
+		g.checked()
+	}
 	contents, err := g.render(s, model.Files)
 	if err != nil {
 		return nil, err
@@ -99,15 +103,13 @@ func (g generator) respond(in *schema.Input) (resp *pluginpb.CodeGeneratorRespon
 	return resp, nil
 }
 
-// release gives back what only the check needs: a third of the memory. Left alone, the collector would let the code be
-// written beside it first.
+// release gives up what only the check needs.
 func release(in *schema.Input, gen *protogen.Plugin) {
 	*in = schema.Input{}
 	gen.Request.ProtoFile, gen.Request.SourceFileDescriptors = nil, nil
 	for _, f := range gen.Files {
 		f.Proto = nil
 	}
-	runtime.GC()
 }
 
 // recovered turns a panic into an error. The stack is for those who mend this program.

@@ -302,7 +302,7 @@ func garbage(t *testing.T) {
 	require.NoError(t, err)
 	for _, in := range [][]byte{[]byte("garbage"), {0xff}, valid[:len(valid)-1]} {
 		var out, log bytes.Buffer
-		require.Error(t, plugin.Run(bytes.NewReader(in), &out, &log))
+		require.Error(t, plugin.Run(bytes.NewReader(in), &out, &log, nil))
 		require.Zero(t, out.Len(), "nothing may be written before the response is whole")
 	}
 	require.Empty(t, plugintest.Run(t, new(pluginpb.CodeGeneratorRequest)).GetFile())

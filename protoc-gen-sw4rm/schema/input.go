@@ -31,8 +31,9 @@ type source struct {
 	desc *descriptorpb.FileDescriptorProto
 	// raw has the encoded options by the path of the element that carries them.
 	raw map[string]rawOption
-	// places are where things stand by path; nil before the first look-up.
-	places map[string]place
+	// places are where things stand by path, apart for each kind of thing at the top of a file; nil before the first
+	// look-up of that kind. Most are in messages, and hardly ever looked up.
+	places map[int32]map[string]place
 	// reached are the file and all that it imports; nil before the first look-up.
 	reached map[string]bool
 }
@@ -228,11 +229,12 @@ func (p path) key() string {
 // declaration in case there is none.
 func (s *source) at(p path, least int, element string) Position {
 	pos := Position{File: s.desc.GetName(), Element: element}
-	if s.places == nil {
-		s.locate()
+	if len(p) == 0 {
+		return pos
 	}
+	places := s.located(p[0])
 	for n := len(p); n >= least && n > 0; n-- {
-		if at, ok := s.places[p[:n].key()]; ok {
+		if at, ok := places[p[:n].key()]; ok {
 			pos.Line, pos.Column = at.line, at.column
 			break
 		}
@@ -243,19 +245,21 @@ func (s *source) at(p path, least int, element string) Position {
 // place counts lines and columns from 1.
 type place struct{ line, column int }
 
-// locate collects the places. Of an option, some compilers record the innermost fields only; the fields around them then
-// begin where the first of these does.
-func (s *source) locate() {
-	s.places = make(map[string]place)
-	around := make(map[string]place)
+// located collects the places below a field of the file's descriptor. Of an option, some compilers record the innermost
+// fields only; the fields around them then begin where the first of these does.
+func (s *source) located(top int32) map[string]place {
+	if places, ok := s.places[top]; ok {
+		return places
+	}
+	places, around := make(map[string]place), make(map[string]place)
 	for _, l := range s.desc.GetSourceCodeInfo().GetLocation() {
 		span, p := l.GetSpan(), path(l.GetPath())
-		if len(span) < 2 {
+		if len(span) < 2 || len(p) == 0 || p[0] != top {
 			continue
 		}
 		at := place{int(span[0]) + 1, int(span[1]) + 1}
-		if _, ok := s.places[p.key()]; !ok {
-			s.places[p.key()] = at
+		if key := p.key(); !has(places, key) {
+			places[key] = at
 		}
 		option := slices.Index(p, optionNumber)
 		for n := len(p) - 1; option >= 0 && n > option+1; n-- {
@@ -266,8 +270,18 @@ func (s *source) locate() {
 		}
 	}
 	for key, at := range around {
-		if _, ok := s.places[key]; !ok {
-			s.places[key] = at
+		if !has(places, key) {
+			places[key] = at
 		}
 	}
+	if s.places == nil {
+		s.places = make(map[int32]map[string]place)
+	}
+	s.places[top] = places
+	return places
+}
+
+func has(places map[string]place, key string) bool {
+	_, ok := places[key]
+	return ok
 }

@@ -52,10 +52,13 @@ func (c *checker) wireTypes(service *Service) {
 // owner is what has a Go name.
 type owner struct {
 	what string
-	pos  Position
+	// pos is looked up only for a finding.
+	pos func() Position
 	// generated tells that the name is one of ours.
 	generated bool
 }
+
+func at(pos Position) func() Position { return func() Position { return pos } }
 
 // goNames reports names of generated declarations that something else in the Go package has.
 func (c *checker) goNames(files []*protogen.File, model *Model) {
@@ -74,7 +77,7 @@ func (c *checker) goNames(files []*protogen.File, model *Model) {
 			c.serviceNames(s, names)
 		}
 		for _, p := range f.Payloads {
-			c.claim(names, p.Go.All(), owner{what: "message " + p.Name, pos: p.Position, generated: true})
+			c.claim(names, p.Go.All(), owner{what: "message " + p.Name, pos: at(p.Position), generated: true})
 		}
 	}
 }
@@ -83,10 +86,10 @@ func (c *checker) serviceNames(s *Service, names map[string]owner) {
 	// A service is entered as itself too, under what is not a Go name, so that a clash of services is one finding.
 	self := "service " + s.Proto.GoName
 	if other, ok := names[self]; ok {
-		c.report(s.Position, "rename one of them", "service %s has the Go name %s, as has %s at %v", s.Name, s.Proto.GoName, other.what, other.pos)
+		c.report(s.Position, "rename one of them", "service %s has the Go name %s, as has %s at %v", s.Name, s.Proto.GoName, other.what, other.pos())
 		return
 	}
-	mine := owner{what: "service " + s.Name, pos: s.Position, generated: true}
+	mine := owner{what: "service " + s.Name, pos: at(s.Position), generated: true}
 	names[self] = mine
 	c.claim(names, s.Go.All(), mine)
 }
@@ -99,8 +102,8 @@ func (c *checker) claim(names map[string]owner, claimed []string, mine owner) {
 			if !other.generated {
 				fix += ", or set the parameter package_suffix, which puts generated code into a package of its own"
 			}
-			c.report(mine.pos, fix,
-				"%s generates the Go name %s, which %s at %v has already", mine.what, name, other.what, other.pos)
+			c.report(mine.pos(), fix,
+				"%s generates the Go name %s, which %s at %v has already", mine.what, name, other.what, other.pos())
 			continue
 		}
 		names[name] = mine
@@ -113,7 +116,9 @@ func (c *checker) declaredIn(f *protogen.File, names map[string]owner) {
 	enter := func(name, kind string, d protoreflect.Descriptor, at protogen.Location) {
 		if _, ok := names[name]; !ok {
 			element := string(d.FullName())
-			names[name] = owner{what: kind + " " + element, pos: s.at(path(at.Path).child(1), len(at.Path), element)}
+			names[name] = owner{what: kind + " " + element, pos: func() Position {
+				return s.at(path(at.Path).child(1), len(at.Path), element)
+			}}
 		}
 	}
 	enums := func(es []*protogen.Enum) {

@@ -12,8 +12,9 @@ import (
 func (g generator) handler(s *schema.Service) {
 	g.declare(fmt.Sprintf("%s is what an agent that takes part in %s's exchanges implements.", s.Go.Handler, s.Proto.GoName), "")
 	methods := make([]jen.Code, 0, 2*len(s.Exchanges))
+	ctx := jen.Id("ctx").Qual(contextPath, "Context")
 	for _, e := range s.Exchanges {
-		params := []jen.Code{jen.Id("ctx").Qual(contextPath, "Context"), jen.Id(parameter(e.Kind)).Add(pointer(e.Request))}
+		params := []jen.Code{ctx, jen.Id(parameter(e.Kind)).Add(pointer(e.Request))}
 		if e.Kind == schema.Stream {
 			params = append(params, jen.Id("out").Add(frames(e)))
 		}
@@ -29,18 +30,19 @@ func (g generator) handler(s *schema.Service) {
 	g.declare(fmt.Sprintf("%s refuses every exchange with UNSUPPORTED_MESSAGE_TYPE. Embed it to stay\n"+
 		"// source-compatible when the schema grows.", s.Go.Unimplemented), "")
 	g.out.Type().Id(s.Go.Unimplemented).Struct()
+	receiver, unnamed := jen.Params(jen.Id(s.Go.Unimplemented)), jen.Qual(contextPath, "Context")
 	for _, e := range s.Exchanges {
-		params := []jen.Code{jen.Qual(contextPath, "Context"), pointer(e.Request)}
+		params := []jen.Code{unnamed, pointer(e.Request)}
 		if e.Kind == schema.Stream {
 			params = append(params, frames(e))
 		}
-		refusal := runtime("Unimplemented").Call(field(s, e).Dot("Name").Call())
+		refusal := runtime("Unimplemented").Call(field(s, e).Dot("Name()"))
 		results := []jen.Code{refusal}
 		if e.Kind == schema.Call {
 			results = []jen.Code{jen.Nil(), refusal}
 		}
 		g.out.Line()
-		g.out.Func().Params(jen.Id(s.Go.Unimplemented)).Id(e.Proto.GoName).
+		g.out.Func().Add(receiver).Id(e.Proto.GoName).
 			Params(params...).
 			Add(handlerResults(e)).
 			Block(jen.Return(results...))
@@ -73,6 +75,6 @@ func (g generator) registration(s *schema.Service, body *jen.Group) {
 	}
 	body.If(jen.Op("!").Add(register)).Block(jen.Return())
 	for _, e := range s.Exchanges {
-		body.Add(field(s, e)).Dot("Handle").Call(jen.Id("r"), jen.Id("h").Dot(e.Proto.GoName))
+		body.Add(field(s, e)).Dot("Handle").Call(jen.Id("r"), jen.Id("h."+e.Proto.GoName))
 	}
 }

@@ -61,7 +61,7 @@ func (g generator) service(s *schema.Service) {
 
 // field refers to the exchange's descriptor.
 func field(s *schema.Service, e *schema.Exchange) *jen.Statement {
-	return jen.Id(s.Go.Exchanges).Dot(e.Proto.GoName)
+	return jen.Id(s.Go.Exchanges + "." + e.Proto.GoName)
 }
 
 // exchanges writes the descriptors.
@@ -127,18 +127,17 @@ func (g generator) client(s *schema.Service, shape clientShape) {
 		Id(shape.name).
 		Block(jen.Return(jen.Id(shape.name).Values(runtime("NewClient").Call(jen.Id("s"), jen.Id("to")))))
 
+	// What all methods share is made once: there may be thousands.
+	receiver := jen.Params(jen.Id(shape.receiver).Id(shape.name))
+	ctx := jen.Id("ctx").Qual(contextPath, "Context")
+	opts := jen.Id("opts").Op("...").Add(runtime("SendOption"))
 	for _, e := range s.Exchanges {
 		g.out.Line()
 		g.out.Add(g.methodDoc(e))
-		g.out.Func().Params(jen.Id(shape.receiver).Id(shape.name)).Id(e.Proto.GoName).
-			Params(
-				jen.Id("ctx").Qual(contextPath, "Context"),
-				jen.Id(parameter(e.Kind)).Add(pointer(e.Request)),
-				jen.Id("opts").Op("...").Add(runtime("SendOption")),
-			).
+		g.out.Func().Add(receiver).Id(e.Proto.GoName).
+			Params(ctx, jen.Id(parameter(e.Kind)).Add(pointer(e.Request)), opts).
 			Add(shape.results(e.Kind, e.Reply)).
-			Block(jen.Return(field(s, e).Dot(shape.method).Call(
-				jen.Id("ctx"), jen.Id(shape.receiver).Dot("c"), jen.Id(parameter(e.Kind)), jen.Id("opts").Op("..."))))
+			Block(jen.Return(field(s, e).Dot(shape.method).Call(jen.Id("ctx, " + shape.receiver + ".c, " + parameter(e.Kind) + ", opts..."))))
 	}
 }
 

@@ -29,7 +29,7 @@ func RunLog(t testing.TB, req *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGen
 	in, err := proto.Marshal(req)
 	require.NoError(t, err)
 	var out, log bytes.Buffer
-	require.NoError(t, plugin.Run(bytes.NewReader(in), &out, &log))
+	require.NoError(t, plugin.Run(bytes.NewReader(in), &out, &log, nil))
 	resp := new(pluginpb.CodeGeneratorResponse)
 	require.NoError(t, proto.Unmarshal(out.Bytes(), resp))
 	return resp, log.String()
