@@ -31,7 +31,7 @@ func TestDirectoryInUse(t *testing.T) {
 	require.ErrorAs(t, err, &inUse)
 	require.ErrorContains(t, err, "Fix: stop that process, or use another directory")
 
-	cmd, err := cast(roleWorker, workers[0], 1, dir, 0, s)
+	cmd, err := cast(roleWorker, workers[0], 1, dir, 0, s.router, s.registry)
 	require.NoError(t, err)
 	other := launch(t, "other", dir, cmd, nil)
 	<-other.done

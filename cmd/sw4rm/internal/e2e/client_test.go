@@ -194,12 +194,20 @@ func verify(key string, res *text, err error) error {
 }
 
 func (d *driver) send(ctx context.Context, key string) (handle, error) {
-	d.history.Add(history.Event{Op: history.Send, Kind: history.Call, Key: key})
 	pl := planOf(key)
+	d.history.Add(history.Event{
+		Op: history.Send, Kind: history.Call, Key: key, To: pl.to.String(), TTL: int64(pl.ttl), Lane: pl.lane, N: numberOf(key),
+	})
 	c := exchange.NewClient(d.a, pl.to)
 	var opts []exchange.SendOption
 	if pl.keyed {
 		opts = append(opts, exchange.WithKey(key))
+	}
+	if pl.ttl > 0 {
+		opts = append(opts, exchange.TTL(pl.ttl))
+	}
+	if pl.lane != "" {
+		opts = append(opts, exchange.WithCorrelation(correlation(pl.lane)))
 	}
 	var h handle
 	var err error
@@ -239,12 +247,17 @@ func (d *driver) resume(ctx context.Context, key string, ref exchange.Ref) (hand
 	return h, nil
 }
 
-// follow begins an operation and notes its progress in a goroutine, when fewer than underWay are open.
+// follow begins an operation and notes its progress in a goroutine, when fewer than underWay are open. Those of a lane
+// are begun one after another.
 func (d *driver) follow(ctx context.Context, key string, begin func() (handle, error)) {
 	select {
 	case d.slots <- struct{}{}:
 	case <-ctx.Done():
 		return
+	}
+	if planOf(key).lane != "" {
+		h, err := begin()
+		begin = func() (handle, error) { return h, err }
 	}
 	d.going.Go(func() {
 		defer func() { <-d.slots }()

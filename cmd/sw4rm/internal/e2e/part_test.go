@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
@@ -34,6 +36,8 @@ const (
 	envProcess    = "SW4RM_E2E_PROCESS"
 	envDir        = "SW4RM_E2E_DIR"
 	envOperations = "SW4RM_E2E_OPERATIONS"
+	// envAgentsOnly leaves out capabilities, which the canonical RPCs do not name to those who get their messages.
+	envAgentsOnly = "SW4RM_E2E_AGENTS_ONLY"
 )
 
 // text is the payload of all exchanges: the key of the operation.
@@ -65,7 +69,7 @@ type part struct {
 func actor(id string, n int) string { return fmt.Sprintf("%s.%d", id, n) }
 
 // cast returns the command that runs this binary as the n-th process of an agent.
-func cast(role, id string, n int, dir string, operations int, s *services) (*exec.Cmd, error) {
+func cast(role, id string, n int, dir string, operations int, router, registry string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -73,7 +77,7 @@ func cast(role, id string, n int, dir string, operations int, s *services) (*exe
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(),
 		envRole+"="+role, envID+"="+id, envProcess+"="+strconv.Itoa(n), envDir+"="+dir, envOperations+"="+strconv.Itoa(operations),
-		"SW4RM_ROUTER_ADDR="+s.router, "SW4RM_REGISTRY_ADDR="+s.registry)
+		"SW4RM_ROUTER_ADDR="+router, "SW4RM_REGISTRY_ADDR="+registry)
 	return cmd, nil
 }
 
@@ -112,7 +116,7 @@ func until() (context.Context, context.CancelFunc) {
 // plan is how one operation travels. It follows from the operation's key, so that every process knows it.
 type plan struct {
 	// to is where it goes.
-	to address.Address
+	to    address.Address
 	shape shape
 	// frames is how many a stream has.
 	frames int
@@ -124,6 +128,10 @@ type plan struct {
 	trouble ack.Code
 	// effort is how long the handler works.
 	effort time.Duration
+	// ttl is how long it may wait for its handler, 0 for ever.
+	ttl time.Duration
+	// lane is the conversation in which its order counts, empty for none.
+	lane string
 }
 
 // workers are the agents that handle.
@@ -142,7 +150,11 @@ func planOf(key string) plan {
 		return v
 	}
 	p := plan{to: address.Capability(service)}
-	if i := draw(3); i < uint64(len(workers)) {
+	i := draw(3)
+	if os.Getenv(envAgentsOnly) != "" {
+		i %= uint64(len(workers))
+	}
+	if i < uint64(len(workers)) {
 		p.to = address.Agent(workers[i])
 	}
 	p.shape = shape(draw(uint64(shapes)))
@@ -156,7 +168,28 @@ func planOf(key string) plan {
 	}
 	p.effort = time.Duration(1+draw(20)) * time.Millisecond
 	p.frames = int(draw(3 * exchange.FrameWindow))
+	if draw(5) == 0 && p.to.Kind() == address.KindCapability { // whose messages run once their custody is recorded
+		p.ttl = shortLife
+	}
+	if p.shape == oneWay && p.to.Kind() == address.KindAgent {
+		p.lane = fmt.Sprintf("%s %d", p.to, numberOf(key)/laneLength)
+	}
 	return p
+}
+
+const (
+	// shortLife is long enough for most, and shorter than some faults.
+	shortLife = 400 * time.Millisecond
+	// laneLength bounds how many operations have an order among themselves.
+	laneLength = 24
+)
+
+// correlation is the conversation of a lane: a UUIDv4 that follows from its name.
+func correlation(lane string) string {
+	sum := sha256.Sum256([]byte(lane))
+	id := uuid.UUID(sum[:16])
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
 }
 
 // shape is what an operation's exchange looks like.
@@ -190,6 +223,15 @@ func keyOf(operation, sending int) string {
 func operationOf(key string) string {
 	op, _, _ := strings.Cut(key, "/")
 	return op
+}
+
+// numberOf is the number of a key's operation.
+func numberOf(key string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(operationOf(key), "op-"))
+	if err != nil {
+		return 0 // no key of ours
+	}
+	return n
 }
 
 // ending returns stage and code of an outcome, false when err is none.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
 )
 
 // patience is how long a test waits for what should happen soon.
@@ -143,6 +145,7 @@ type services struct {
 	router, registry string
 	lease            time.Duration
 	started          int
+	history          *history.Writer // of its processes, nil for none
 	*process
 }
 
@@ -158,7 +161,11 @@ func (s *services) launch() {
 	s.started++
 	cmd := exec.Command(command(s.t), "up", "--router", s.router, "--registry", s.registry, "--data", s.data)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("SW4RM_DELIVERY_LEASE_SECONDS=%g", s.lease.Seconds()))
-	s.process = launch(s.t, fmt.Sprintf("up.%d", s.started), s.logs, cmd, nil)
+	name := actor(routerID, s.started)
+	if s.history != nil {
+		s.history.Add(history.Event{Actor: name, Op: history.Up, Kind: history.Info})
+	}
+	s.process = launch(s.t, name, s.logs, cmd, nil)
 }
 
 // start is launch, and waits until the services listen.

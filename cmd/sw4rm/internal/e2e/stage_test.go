@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -29,6 +31,7 @@ type stage struct {
 	dir        string
 	operations int
 	services   *services
+	net        *relay // between the agents and the router, nil for none
 	history    *history.Writer
 	agents     map[string]*process
 	processes  map[string]int
@@ -38,6 +41,7 @@ type stage struct {
 	progress chan struct{}
 }
 
+// newStage starts the services.
 func newStage(t *testing.T, operations int) *stage {
 	t.Helper()
 	dir := workDir(t)
@@ -48,11 +52,26 @@ func newStage(t *testing.T, operations int) *stage {
 		t: t, dir: dir, operations: operations, services: newServices(t, dir, time.Second), history: h,
 		agents: map[string]*process{}, processes: map[string]int{}, finished: map[string]bool{}, progress: make(chan struct{}, 1),
 	}
+	s.services.history = h
 	s.services.start()
+	return s
+}
+
+// relay puts a network with faults between the agents and the router.
+func (s *stage) relay(canonical bool) {
+	s.t.Helper()
+	s.net = newRelay(s.t, s.services.router, canonical, newWire(s.history))
+	s.net.faults.happened = func(agent string, f netFault) {
+		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: agent, Note: f.String()})
+	}
+}
+
+// cast starts the agents.
+func (s *stage) cast() {
+	s.t.Helper()
 	for _, id := range append(slices.Clone(workers), clientID) {
 		s.launch(id)
 	}
-	return s
 }
 
 // workDir returns a directory that stays when the test fails.
@@ -77,9 +96,14 @@ func (s *stage) launch(id string) {
 	if id == clientID {
 		role = roleClient
 	}
+	router := s.services.router
+	if s.net != nil {
+		router = s.net.addr
+	}
 	s.processes[id]++
-	cmd, err := cast(role, id, s.processes[id], s.dir, s.operations, s.services)
+	cmd, err := cast(role, id, s.processes[id], s.dir, s.operations, router, s.services.registry)
 	require.NoError(s.t, err)
+	s.history.Add(history.Event{Actor: actor(id, s.processes[id]), Op: history.Up, Kind: history.Info})
 	s.agents[id] = launch(s.t, actor(id, s.processes[id]), s.dir, cmd, s.heard)
 }
 
@@ -104,32 +128,69 @@ func (s *stage) count() int {
 	return len(s.finished)
 }
 
+// stalled is how long no operation may end before the test gives up.
+const stalled = 2 * time.Minute
+
 // play makes the faults of the plan, until the client has seen every operation's end.
 func (s *stage) play(ctx context.Context, plan []fault) {
 	s.t.Helper()
+	sample := time.NewTicker(250 * time.Millisecond)
+	defer sample.Stop()
+	stall := time.NewTimer(stalled)
+	defer stall.Stop()
 	for {
 		client := s.agents[clientID]
-		for len(plan) > 0 && s.count() >= plan[0].after {
-			s.fail(ctx, plan[0])
+		for len(plan) > 0 && s.count() >= plan[0].after && s.fail(ctx, plan[0]) {
 			plan = plan[1:]
 			client = s.agents[clientID]
 		}
 		select {
 		case <-s.progress:
+			stall.Reset(stalled)
+		case <-sample.C:
+			s.sample()
 		case <-client.done:
 			require.NoError(s.t, client.err, "%s: %s", client.name, client.tail())
+			s.ended(client)
 			require.Equal(s.t, s.operations, s.count())
 			s.end(ctx)
 			return
+		case <-stall.C:
+			s.t.Fatalf("%d of %d operations have finished, and none for %v\n%s", s.count(), s.operations, stalled, client.tail())
 		case <-ctx.Done():
 			s.t.Fatalf("%d of %d operations have finished: %v\n%s", s.count(), s.operations, ctx.Err(), client.tail())
 		}
 	}
 }
 
-// fail makes a fault.
-func (s *stage) fail(ctx context.Context, f fault) {
+// sample notes how much memory each process uses.
+func (s *stage) sample() {
+	for _, p := range append(slices.Collect(maps.Values(s.agents)), s.services.process) {
+		if n, ok := resident(p.cmd.Process.Pid); ok {
+			s.history.Add(history.Event{Actor: p.name, Op: history.Memory, Kind: history.Info, Bytes: n})
+		}
+	}
+}
+
+// resident returns the memory that a process uses, false where nobody can tell or it has ended.
+func resident(pid int) (int64, bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, false
+	}
+	var size, pages int64
+	if _, err := fmt.Sscan(string(data), &size, &pages); err != nil {
+		return 0, false
+	}
+	return pages * int64(os.Getpagesize()), true
+}
+
+// fail makes a fault, false when it has to wait for another one.
+func (s *stage) fail(ctx context.Context, f fault) bool {
 	s.t.Helper()
+	if f.how == network {
+		return s.net.faults.arm(f.victim, f.net)
+	}
 	victim := s.services.process
 	if f.victim != routerID {
 		victim = s.agents[f.victim]
@@ -137,14 +198,17 @@ func (s *stage) fail(ctx context.Context, f fault) {
 	s.t.Logf("after %d operations: %s %s", s.count(), f.how, victim.name)
 	switch f.how {
 	case pause:
+		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.name, Note: f.how.String()})
 		victim.pause(s.t, 2*s.services.lease)
-		return
+		return true
 	case stop:
 		s.awaitStart(ctx, f.victim, victim)
+		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.name, Note: f.how.String()})
 		err := victim.stop(ctx)
 		if f.victim != clientID { // which says that it leaves operations open
 			require.NoError(s.t, err, victim.tail())
 		}
+		s.ended(victim)
 	default:
 		victim.kill()
 		s.history.Add(history.Event{Actor: victim.name, Op: history.Kill, Kind: history.Info})
@@ -154,6 +218,12 @@ func (s *stage) fail(ctx context.Context, f fault) {
 	} else {
 		s.launch(f.victim)
 	}
+	return true
+}
+
+// ended notes that a process has ended as it was asked to.
+func (s *stage) ended(p *process) {
+	s.history.Add(history.Event{Actor: p.name, Op: history.Down, Kind: history.Info})
 }
 
 // awaitStart waits until a process has started: one that is asked to stop before may end as if it had failed.
@@ -174,8 +244,56 @@ func (s *stage) end(ctx context.Context) {
 	for _, id := range workers {
 		s.awaitStart(ctx, id, s.agents[id])
 		require.NoError(s.t, s.agents[id].stop(ctx), s.agents[id].tail())
+		s.ended(s.agents[id])
 	}
 	require.NoError(s.t, s.services.stop(ctx), s.services.tail())
+	s.ended(s.services.process)
+}
+
+// settle checks everything that has happened.
+func (s *stage) settle(floor history.Floor) {
+	s.t.Helper()
+	s.examine()
+	events, err := history.Read(historyDir(s.dir), "")
+	require.NoError(s.t, err)
+	s.t.Log(history.Summarize(events))
+	floor.Operations, floor.Lanes = s.operations, s.operations/100
+	if os.Getenv(envAgentsOnly) == "" {
+		floor.Limited = s.operations / 40
+	}
+	floor.Memory, floor.Slack = mostMemory, int64(2*s.services.lease+time.Second)
+	require.NoError(s.t, history.Check(events, floor))
+	require.NoError(s.t, conform(events))
+	done, expired := endings(events)
+	s.t.Logf("%d operations ended FULFILLED, %d after their time to live", done, expired)
+	require.Equal(s.t, s.operations, done+expired, "each operation ends FULFILLED, or after its time to live")
+	require.Less(s.t, expired, s.operations/10+1)
+}
+
+// mostMemory is what no process of these tests may use.
+const mostMemory = 512 << 20
+
+// endings counts the operations that ended FULFILLED, in one sending or more, and those that only ran out of time.
+func endings(events []history.Event) (done, expired int) {
+	good := map[string]bool{}
+	for _, e := range events {
+		if e.Op == history.Finish {
+			op := operationOf(e.Key)
+			good[op] = good[op] || e.Stage == ack.Fulfilled.String()
+			if pl := planOf(e.Key); e.Stage != ack.Fulfilled.String() &&
+				(pl.ttl == 0 || e.Code != ack.TTLExpired.String() && e.Code != pl.trouble.String()) {
+				return 0, 0 // only what has a time to live may fail: for want of it, or because no time was left to try again
+			}
+		}
+	}
+	for _, ok := range good {
+		if ok {
+			done++
+		} else {
+			expired++
+		}
+	}
+	return done, expired
 }
 
 // examine looks into the agents' buffers, and adds what the handlers' agents have recorded to the history.
@@ -220,9 +338,11 @@ func (s *stage) examineQueues() {
 	defer func() { require.NoError(s.t, db.Close()) }()
 	engine, err := kv.Open(ctx, store.Sub(db, "queue/"), kv.Options{})
 	require.NoError(s.t, err)
-	dead, err := engine.DeadLetters(ctx, 10)
+	dead, err := engine.DeadLetters(ctx, s.operations)
 	require.NoError(s.t, err)
-	require.Empty(s.t, dead)
+	for _, d := range dead { // what has run out in the router's queue
+		require.NotZero(s.t, d.Envelope.GetTtlMs(), "%s: %s", d.Envelope.GetMessageId(), d.Reason)
+	}
 	require.NoError(s.t, engine.Scan(ctx, func(d queue.Depth) error {
 		if strings.HasPrefix(d.To, "capability:") {
 			require.Zero(s.t, d.Work, d.To)

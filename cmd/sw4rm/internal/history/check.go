@@ -33,6 +33,11 @@ const (
 	Forward    = "stages only move forward"
 	Once       = "fulfilled at most once"
 	NoOverlap  = "runs of one token do not overlap"
+	OneHolder  = "one custodian at a time"
+	InOrder    = "lanes keep their order"
+	InTime     = "nothing begins after its time to live"
+	TrueCause  = "what does not move has a true cause"
+	Bounded    = "memory stays bounded"
 	NotVacuous = "the run means something"
 )
 
@@ -43,7 +48,10 @@ func Check(events []Event, floor Floor) error {
 	slices.SortStableFunc(events, inTime)
 	nameAll(events)
 	var errs []error
-	for _, check := range []func([]Event) []*Violation{checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, floor.check} {
+	for _, check := range []func([]Event) []*Violation{
+		checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkCauses,
+		floor.checkMemory, floor.check,
+	} {
 		for _, v := range check(events) {
 			errs = append(errs, v)
 		}
@@ -91,21 +99,21 @@ func sorted(groups map[string][]Event, fn func(name string, events []Event)) {
 	}
 }
 
-// checkLost: what a sender was told is accepted has an outcome by the end.
+// checkLost: what a sender or the router has accepted has an outcome by the end, or is found somewhere.
 func checkLost(events []Event) []*Violation {
 	var found []*Violation
-	sorted(by(events, []Op{Send, Finish}, keyOf), func(key string, events []Event) {
+	sorted(by(events, []Op{Send, Accept, Finish, Hold}, keyOf), func(key string, events []Event) {
 		var accepted []Event
 		for _, e := range events {
 			switch {
-			case e.Op == Finish:
+			case e.Op == Finish, e.Op == Hold:
 				return
-			case e.Kind == Return:
+			case e.Op == Accept, e.Kind == Return:
 				accepted = append(accepted, e)
 			}
 		}
 		if len(accepted) > 0 {
-			found = append(found, &Violation{Lost, fmt.Sprintf("%s was accepted and has no outcome", key), accepted})
+			found = append(found, &Violation{Lost, fmt.Sprintf("%s was accepted, has no outcome and is nowhere", key), accepted})
 		}
 	})
 	return found

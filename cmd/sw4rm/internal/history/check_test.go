@@ -139,6 +139,66 @@ func TestChecksCanFail(t *testing.T) {
 			name: "a run goes on while the next begins, without a kill", check: NoOverlap,
 			drop: func(e Event) bool { return e.Op == Kill },
 		},
+		{
+			name: "accepted by the router and nowhere", check: Lost,
+			more: []Event{{T: 30, Actor: "wire", Op: Accept, Kind: Info, Key: "b", Token: "t-b", Message: "m-9"}},
+		},
+		{
+			name: "two stores are answerable", check: OneHolder,
+			more: []Event{
+				{T: 30, Op: Custody, Kind: Call, Token: "t-b", Message: "m-9", Store: "s-1"},
+				{T: 31, Op: Custody, Kind: Call, Token: "t-b", Message: "m-9", Store: "s-2"},
+				{T: 32, Op: Custody, Kind: Return, Token: "t-b", Message: "m-9", Store: "s-1"},
+			},
+		},
+		{
+			name: "a later store, while an earlier custody goes on behind a short one", check: OneHolder,
+			more: []Event{
+				{T: 30, Op: Custody, Kind: Call, Token: "t-b", Message: "m-8", Store: "s-1"},
+				{T: 31, Op: Custody, Kind: Call, Token: "t-b", Message: "m-9", Store: "s-1"},
+				{T: 32, Op: Custody, Kind: Return, Token: "t-b", Message: "m-9", Store: "s-1"},
+				{T: 33, Op: Custody, Kind: Call, Token: "t-b", Message: "m-10", Store: "s-2"},
+			},
+		},
+		{
+			name: "two agents have it in the end", check: OneHolder,
+			more: []Event{
+				{T: 30, Actor: worker, Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InCustody},
+				{T: 31, Actor: "other.1", Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InCustody},
+			},
+		},
+		{
+			name: "a lane is overtaken", check: InOrder,
+			more: laned(36, 35),
+		},
+		{
+			name: "a lane is overtaken by one after the next", check: InOrder,
+			more: append(laned(35, 36), []Event{
+				{T: 34, Actor: client, Op: Send, Kind: Call, Key: "d", Lane: "l", N: 3},
+				{T: 34, Actor: client, Op: Send, Kind: Return, Key: "d", Lane: "l", Token: "t-d"},
+				{T: 34, Actor: second, Op: Handle, Kind: Call, Key: "d", Token: "t-d", Run: 1},
+				{T: 40, Actor: second, Op: Handle, Kind: Return, Key: "d", Token: "t-d", Run: 1, Stage: "FULFILLED"},
+				{T: 41, Actor: client, Op: Finish, Kind: Return, Key: "d", Stage: "FULFILLED"},
+				{T: 42, Actor: second, Op: Record, Kind: Info, Key: "d", Token: "t-d", Stage: "FULFILLED"},
+			}...),
+		},
+		{name: "handled after its time to live", check: InTime, more: limited(45, "FULFILLED", "")},
+		{name: "given up before its time to live", check: InTime, more: limited(32, "FAILED", "TTL_EXPIRED")},
+		{name: "idle without a cause", check: TrueCause, more: held(Event{Place: InQueue})},
+		{name: "idle for an agent that runs", check: TrueCause, more: held(Event{Place: InQueue, Cause: Absent, To: "other"})},
+		{name: "idle for a handler that does not run", check: TrueCause, more: held(Event{Place: InCustody, Cause: Running})},
+		{name: "idle behind nothing", check: TrueCause, more: held(Event{Place: InCustody, Cause: Behind, Lane: "l", N: 2})},
+		{
+			name: "ended, and still in the outbox", check: TrueCause,
+			more: []Event{{T: 30, Actor: client, Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InOutbox, Cause: Running}},
+		},
+		{name: "too much memory", check: Bounded, floor: Floor{Memory: 100}, more: grown(80, 0, 1, 101)},
+		{name: "ever more memory", check: Bounded, more: grown(80, 1000, 100, 0)},
+		{name: "too few other faults", check: NotVacuous, floor: Floor{Faults: 1}},
+		{name: "too little accepted", check: NotVacuous, floor: Floor{Accepted: 1}},
+		{name: "too few custodies", check: NotVacuous, floor: Floor{Custodies: 1}},
+		{name: "no lanes", check: NotVacuous, floor: Floor{Lanes: 1}},
+		{name: "no times to live", check: NotVacuous, floor: Floor{Limited: 1}},
 		{name: "too few operations", check: NotVacuous, floor: Floor{Operations: 2}},
 		{
 			name: "kills only while nothing happens", check: NotVacuous, floor: Floor{Kills: 2},
@@ -159,6 +219,91 @@ func TestChecksCanFail(t *testing.T) {
 			require.ErrorAs(t, err, &v)
 			require.Equal(t, []string{test.check}, names(err), "%v", err)
 		})
+	}
+}
+
+// laned are two operations of a lane, of which one was sent after the other; they are handled from begins.
+func laned(begins ...int64) []Event {
+	var all []Event
+	for i, begin := range begins {
+		key := string(rune('b' + i))
+		at, token := int64(30+2*i), "t-"+key
+		all = append(all,
+			Event{T: at, Actor: client, Op: Send, Kind: Call, Key: key, Lane: "l", N: i + 1},
+			Event{T: at + 1, Actor: client, Op: Send, Kind: Return, Key: key, Token: token},
+			Event{T: begin, Actor: second, Op: Handle, Kind: Call, Key: key, Token: token, Run: 1},
+			Event{T: 40, Actor: second, Op: Handle, Kind: Return, Key: key, Token: token, Run: 1, Stage: "FULFILLED"},
+			Event{T: 41, Actor: client, Op: Finish, Kind: Return, Key: key, Stage: "FULFILLED"},
+			Event{T: 42, Actor: second, Op: Record, Kind: Info, Key: key, Token: token, Stage: "FULFILLED"},
+		)
+	}
+	return all
+}
+
+// limited is an operation that may begin until 41 at the latest.
+func limited(end int64, stage, code string) []Event {
+	all := []Event{
+		{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b", TTL: 10},
+		{T: 31, Actor: client, Op: Send, Kind: Return, Key: "b", Token: "t-b"},
+		{T: end + 1, Actor: client, Op: Finish, Kind: Return, Key: "b", Stage: stage, Code: code},
+	}
+	if stage == fulfilled {
+		all = append(all,
+			Event{T: end, Actor: second, Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1},
+			Event{T: end, Actor: second, Op: Handle, Kind: Return, Key: "b", Token: "t-b", Run: 1, Stage: stage},
+			Event{T: end + 2, Actor: second, Op: Record, Kind: Info, Key: "b", Token: "t-b", Stage: stage},
+		)
+	}
+	return all
+}
+
+// held is an accepted operation that is found in the end, while an agent called other runs.
+func held(e Event) []Event {
+	e.T, e.Actor, e.Op, e.Kind, e.Key, e.Token = 40, "test", Hold, Info, "b", "t-b"
+	return []Event{
+		{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b"},
+		{T: 31, Actor: client, Op: Send, Kind: Return, Key: "b", Token: "t-b"},
+		{T: 32, Actor: "other.1", Op: Up, Kind: Info},
+		e,
+	}
+}
+
+// grown are n samples of a process's memory, that begin at a size and grow by a step; the last is as given, if it is.
+func grown(n int, from, step, last int64) []Event {
+	var all []Event
+	for i := range n {
+		all = append(all, Event{T: 50 + int64(i), Actor: worker, Op: Memory, Kind: Info, Bytes: from + int64(i)*step})
+	}
+	if last != 0 {
+		all[n-1].Bytes = last
+	}
+	return all
+}
+
+// TestSoundHistories has what the checks must not take for a fault.
+func TestSoundHistories(t *testing.T) {
+	tests := map[string][]Event{
+		"a lane in order":   laned(35, 36),
+		"just in time":      limited(40, "FULFILLED", ""),
+		"given up in time":  limited(41, "FAILED", "TTL_EXPIRED"),
+		"an absent agent":   held(Event{Place: InQueue, Cause: Absent, To: "nobody"}),
+		"a dead letter":     held(Event{Place: Dead}),
+		"memory that stays": grown(80, 1000, 0, 0),
+		"custody goes on with a new attempt": {
+			{T: 30, Op: Custody, Kind: Call, Token: "t-b", Message: "m-8", Store: "s-1"},
+			{T: 31, Op: Custody, Kind: Return, Token: "t-b", Message: "m-8", Store: "s-1"},
+			{T: 32, Op: Custody, Kind: Call, Token: "t-b", Message: "m-9", Store: "s-2"},
+			{T: 33, Op: Custody, Kind: Call, Token: "t-b", Message: "m-8", Store: "s-1", Note: "a copy of what has ended"},
+		},
+		"a handler that runs": append(held(Event{Place: InCustody, Cause: Running}),
+			Event{T: 33, Actor: "other.1", Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1}),
+		"one that waits behind another": append(held(Event{Place: InCustody, Cause: Behind, Lane: "l", N: 2}),
+			Event{T: 30, Actor: client, Op: Send, Kind: Call, Key: "c"},
+			Event{T: 31, Actor: client, Op: Send, Kind: Return, Key: "c", Token: "t-c"},
+			Event{T: 40, Actor: "test", Op: Hold, Kind: Info, Key: "c", Token: "t-c", Place: InQueue, Cause: Absent, To: "nobody", Lane: "l", N: 1}),
+	}
+	for name, more := range tests {
+		t.Run(name, func(t *testing.T) { require.NoError(t, Check(append(sound(), more...), Floor{})) })
 	}
 }
 

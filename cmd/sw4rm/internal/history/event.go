@@ -36,8 +36,47 @@ const (
 	Handle Op = "handle"
 	// Record is an outcome as a receiver has recorded it. Kind is Info.
 	Record Op = "record"
-	// Kill is the sudden end of the process that Actor names, noted when it is certainly dead. Kind is Info.
+	// Up is the begin of the process that Actor names, noted before it can do anything. Kind is Info.
+	Up Op = "up"
+	// Kill is its sudden end, noted when it is certainly dead. Kind is Info.
 	Kill Op = "kill"
+	// Down is its end as it was asked to. Kind is Info.
+	Down Op = "down"
+	// Fault is any other fault, that Note names. Kind is Info.
+	Fault Op = "fault"
+	// Accept is the router's taking of one attempt, as it was told to the sender. Kind is Info.
+	Accept Op = "accept"
+	// Custody is an agent's being answerable for one attempt: Call when the router has agreed to it, Return when the
+	// agent begins to tell the outcome, or has certainly lost its store.
+	Custody Op = "custody"
+	// Hold is a message that is found somewhere after the run has settled. Kind is Info.
+	Hold Op = "hold"
+	// Memory is how much a process uses. Kind is Info.
+	Memory Op = "memory"
+)
+
+// Place is where a message is found after the run.
+type Place string
+
+// The places. What is in the outbox is still its sender's.
+const (
+	InOutbox  Place = "outbox"
+	InQueue   Place = "queue"
+	InCustody Place = "custody"
+	Dead      Place = "dead"
+)
+
+// Cause is why a message that has not ended does not move.
+type Cause string
+
+// The causes that are a system's right. Each is checked against the rest of the history.
+const (
+	// Absent says that the agent that To names does not run.
+	Absent Cause = "absent"
+	// Running says that a handler works on it.
+	Running Cause = "running"
+	// Behind says that one before it in its lane has not ended.
+	Behind Cause = "behind"
 )
 
 // Event is one line of a history.
@@ -60,6 +99,19 @@ type Event struct {
 	// Stage and Code are the protocol's names.
 	Stage string `json:"stage,omitempty"`
 	Code  string `json:"code,omitempty"`
+	// To is the address that a message was sent to; Store the instance of an agent that has it in custody.
+	To    string `json:"to,omitempty"`
+	Store string `json:"store,omitempty"`
+	// Lane names those operations whose order counts, and N is the place in it, from 1, in the order of sending.
+	Lane string `json:"lane,omitempty"`
+	N    int    `json:"n,omitempty"`
+	// TTL is for how many nanoseconds the operation may begin to be handled.
+	TTL int64 `json:"ttl,omitempty"`
+	// Place and Cause tell of a Hold where the message is, and why.
+	Place Place `json:"place,omitempty"`
+	Cause Cause `json:"cause,omitempty"`
+	// Bytes is the resident memory of a process.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Ref is the sender's own reference to the operation.
 	Ref string `json:"ref,omitempty"`
 	// Note is for people.
@@ -70,7 +122,7 @@ type Event struct {
 func (e Event) String() string {
 	text := fmt.Sprintf("%.3fs %s %s/%s", float64(e.T)/1e9, e.Actor, e.Op, e.Kind)
 	for _, f := range []struct{ name, value string }{
-		{"key", e.Key}, {"token", e.Token}, {"message", e.Message}, {"stage", e.Stage}, {"code", e.Code}, {"note", e.Note},
+		{"key", e.Key}, {"token", e.Token}, {"message", e.Message}, {"to", e.To}, {"store", e.Store}, {"place", string(e.Place)}, {"cause", string(e.Cause)}, {"stage", e.Stage}, {"code", e.Code}, {"note", e.Note},
 	} {
 		if f.value != "" {
 			text += " " + f.name + "=" + f.value

@@ -13,6 +13,9 @@ type run struct {
 	killed     bool
 }
 
+// open tells whether the run has not ended.
+func (r run) open() bool { return r.end == math.MaxInt64 }
+
 // runs returns the runs of handlers by token, in the order in which they began. One that a kill has cut off ends with its
 // process, one that never ended with time.
 func runs(events []Event) map[string][]run {
@@ -33,10 +36,10 @@ func runs(events []Event) map[string][]run {
 				byToken[e.Token][at].end = e.T
 				delete(open, i)
 			}
-		case e.Op == Kill:
+		case e.Op == Kill, e.Op == Down:
 			for i, at := range open {
 				if i.actor == e.Actor {
-					byToken[i.token][at].end, byToken[i.token][at].killed = e.T, true
+					byToken[i.token][at].end, byToken[i.token][at].killed = e.T, e.Op == Kill
 					delete(open, i)
 				}
 			}
@@ -70,14 +73,35 @@ type Summary struct {
 	Operations, Finished, Fulfilled, Unknown int
 	// Runs of handlers were begun; CutOff were ended by a kill.
 	Runs, CutOff int
-	// Kills came; Overlapping while an operation was open.
-	Kills, Overlapping int
+	// Kills and Faults of other kinds came; Overlapping and OverlappingFaults while an operation was open.
+	Kills, Overlapping        int
+	Faults, OverlappingFaults int
+	// Accepted attempts, custodies, lanes with more than one operation, and operations with a time to live were seen.
+	Accepted, Custodies, Lanes, Limited int
+	// Peak is the most memory that a process was seen to use.
+	Peak int64
 }
 
 // String tells the counts in one line.
 func (s Summary) String() string {
-	return fmt.Sprintf("%d operations (%d finished, %d fulfilled, %d unknown), %d handler runs (%d cut off), %d kills (%d during an operation)",
+	text := fmt.Sprintf("%d operations (%d finished, %d fulfilled, %d unknown), %d handler runs (%d cut off), %d kills (%d during an operation)",
 		s.Operations, s.Finished, s.Fulfilled, s.Unknown, s.Runs, s.CutOff, s.Kills, s.Overlapping)
+	for _, part := range []struct {
+		n    int
+		text string
+	}{
+		{s.Faults, fmt.Sprintf("%d other faults (%d during an operation)", s.Faults, s.OverlappingFaults)},
+		{s.Accepted, fmt.Sprintf("%d messages accepted on the wire", s.Accepted)},
+		{s.Custodies, fmt.Sprintf("%d custodies", s.Custodies)},
+		{s.Lanes, fmt.Sprintf("%d lanes", s.Lanes)},
+		{s.Limited, fmt.Sprintf("%d with a time to live", s.Limited)},
+		{int(s.Peak >> 20), fmt.Sprintf("at most %d MiB a process", s.Peak>>20)},
+	} {
+		if part.n > 0 {
+			text += ", " + part.text
+		}
+	}
+	return text
 }
 
 // Summarize counts.
@@ -123,34 +147,76 @@ func Summarize(events []Event) Summary {
 			}
 		}
 	}
-	for _, e := range events {
-		if e.Op != Kill {
-			continue
-		}
-		s.Kills++
+	during := func(e Event) int {
 		if slices.ContainsFunc(spans, func(v span) bool { return v.begin < e.T && e.T < v.end }) {
-			s.Overlapping++
+			return 1
+		}
+		return 0
+	}
+	lanes := map[string]int{}
+	for _, e := range events {
+		switch {
+		case e.Op == Kill:
+			s.Kills++
+			s.Overlapping += during(e)
+		case e.Op == Fault:
+			s.Faults++
+			s.OverlappingFaults += during(e)
+		case e.Op == Accept:
+			s.Accepted++
+		case e.Op == Custody && e.Kind == Call:
+			s.Custodies++
+		case e.Op == Memory:
+			s.Peak = max(s.Peak, e.Bytes)
+		case e.Op == Send && e.Kind == Call:
+			if e.TTL > 0 {
+				s.Limited++
+			}
+			if e.Lane != "" {
+				lanes[e.Lane]++
+			}
+		}
+	}
+	for _, n := range lanes {
+		if n > 1 {
+			s.Lanes++
 		}
 	}
 	return s
 }
 
-// Floor is the least that a history must have for its checks to mean something.
+// Floor is the least that a history must have for its checks to mean something, and the most that they allow.
 type Floor struct {
 	// Operations is how many must have finished.
 	Operations int
-	// Kills is how many kills must have come while an operation was open.
-	Kills int
+	// Kills and Faults are how many must have come while an operation was open.
+	Kills, Faults int
+	// Accepted, Custodies, Lanes and Limited are how much must have been seen of what Summary has under these names.
+	Accepted, Custodies, Lanes, Limited int
+	// Memory is the most bytes that a process may use; 0 for any number.
+	Memory int64
+	// Slack is by how many nanoseconds a handler's first note may come after its begin: processes stand still.
+	Slack int64
 }
 
 func (f Floor) check(events []Event) []*Violation {
 	var found []*Violation
 	s := Summarize(events)
-	if s.Finished < f.Operations {
-		found = append(found, &Violation{Check: NotVacuous, Text: fmt.Sprintf("%d operations finished, %d are asked for", s.Finished, f.Operations)})
-	}
-	if s.Overlapping < f.Kills {
-		found = append(found, &Violation{Check: NotVacuous, Text: fmt.Sprintf("%d kills came during an operation, %d are asked for", s.Overlapping, f.Kills)})
+	for _, least := range []struct {
+		has, asked int
+		text       string
+	}{
+		{s.Finished, f.Operations, "operations finished"},
+		{s.Overlapping, f.Kills, "kills came during an operation"},
+		{s.OverlappingFaults, f.Faults, "other faults came during an operation"},
+		{s.Accepted, f.Accepted, "messages were accepted on the wire"},
+		{s.Custodies, f.Custodies, "custodies were seen"},
+		{s.Lanes, f.Lanes, "lanes had more than one operation"},
+		{s.Limited, f.Limited, "operations had a time to live"},
+	} {
+		if least.has < least.asked {
+			found = append(found, &Violation{Check: NotVacuous, Text: fmt.Sprintf("%d %s, %d are asked for", least.has, least.text, least.asked)})
+		}
 	}
 	return found
 }

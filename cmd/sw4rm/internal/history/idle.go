@@ -1,0 +1,121 @@
+package history
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// sortedKeys returns the keys of m in order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// checkCauses: what is found after the run, and has not ended, has a cause that the rest of the history bears out.
+func checkCauses(events []Event) []*Violation {
+	var found []*Violation
+	up := map[string]bool{}
+	running := map[string]bool{}
+	live := map[string]Event{}
+	ended := map[string]bool{}
+	for _, e := range events {
+		switch {
+		case e.Op == Up:
+			up[e.Actor] = true
+		case e.Op == Kill, e.Op == Down:
+			delete(up, e.Actor)
+		case e.Op == Finish:
+			ended[e.Key] = true
+		case e.Op == Hold && e.Place != Dead:
+			live[e.Key] = e
+		}
+	}
+	for token, all := range runs(events) {
+		for _, r := range all {
+			if r.open() {
+				running[token] = true
+			}
+		}
+	}
+	fail := func(e Event, format string, args ...any) {
+		found = append(found, &Violation{TrueCause, fmt.Sprintf(format, args...), []Event{e}})
+	}
+	for _, key := range sortedKeys(live) {
+		e := live[key]
+		switch {
+		case ended[key] && e.Place == InOutbox:
+			fail(e, "%s has ended, and its sender still has it", key)
+		case ended[key]:
+			// Its sender does not wait for it any more, and gave it up for a reason of its own.
+		case e.Cause == "":
+			fail(e, "%s does not move, and nothing says why", key)
+		case e.Cause == Absent && anyUp(up, e.To):
+			fail(e, "%s waits for %s, which runs", key, e.To)
+		case e.Cause == Running && !running[e.Token]:
+			fail(e, "%s is said to be handled, and no handler runs", key)
+		case e.Cause == Behind && !anyBefore(live, ended, e):
+			fail(e, "%s is said to wait in its lane, and nothing is before it", key)
+		}
+	}
+	return found
+}
+
+// anyUp tells whether a process of the agent runs.
+func anyUp(up map[string]bool, agent string) bool {
+	for actor := range up {
+		if id, _, _ := strings.Cut(actor, "."); id == agent {
+			return true
+		}
+	}
+	return false
+}
+
+// anyBefore tells whether a live operation is before e in its lane.
+func anyBefore(live map[string]Event, ended map[string]bool, e Event) bool {
+	for key, other := range live {
+		if !ended[key] && other.Lane == e.Lane && e.Lane != "" && other.N < e.N {
+			return true
+		}
+	}
+	return false
+}
+
+// checkMemory: no process uses more memory than it may, and none uses ever more.
+func (f Floor) checkMemory(events []Event) []*Violation {
+	var found []*Violation
+	sorted(by(events, []Op{Memory}, func(e Event) string { return e.Actor }), func(actor string, events []Event) {
+		for _, e := range events {
+			if f.Memory > 0 && e.Bytes > f.Memory {
+				found = append(found, &Violation{Bounded, fmt.Sprintf("%s uses %d bytes, %d are allowed", actor, e.Bytes, f.Memory), []Event{e}})
+				return
+			}
+		}
+		// In four parts of equal length, memory that only grows grows from each to the next. The first is warming up.
+		part := len(events) / 4
+		if part < leastSamples {
+			return
+		}
+		second, third, last := mean(events[part:2*part]), mean(events[2*part:3*part]), mean(events[3*part:])
+		if third > second*growth && last > third*growth {
+			found = append(found, &Violation{
+				Bounded, fmt.Sprintf("%s uses ever more: %d, %d, %d bytes", actor, int64(second), int64(third), int64(last)),
+				[]Event{events[part], events[len(events)-1]},
+			})
+		}
+	})
+	return found
+}
+
+const (
+	// leastSamples is how many samples a quarter of a run needs.
+	leastSamples = 20
+	// growth is by how much more one quarter may use than the one before.
+	growth = 1.25
+)
+
+func mean(events []Event) float64 {
+	var sum float64
+	for _, e := range events {
+		sum += float64(e.Bytes)
+	}
+	return sum / float64(len(events))
+}
