@@ -91,7 +91,7 @@ func (t *tx) set(key []byte, m proto.Message) (size int, err error) {
 func encode(m proto.Message) ([]byte, error) { return appendEncoded(nil, m) }
 
 func appendEncoded(to []byte, m proto.Message) ([]byte, error) {
-	value, err := proto.MarshalOptions{}.MarshalAppend(to, m)
+	value, err := proto.MarshalOptions{AllowPartial: true}.MarshalAppend(to, m) // proto3 has nothing that may be missing
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", proto.MessageName(m), err)
 	}
