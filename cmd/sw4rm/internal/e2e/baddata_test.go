@@ -34,9 +34,8 @@ func TestDirectoryInUse(t *testing.T) {
 	cmd, err := cast(roleWorker, workers[0], 1, dir, 0, s.router, s.registry)
 	require.NoError(t, err)
 	other := launch(t, "other", dir, cmd, nil)
-	<-other.done
-	require.Error(t, other.err)
-	require.Contains(t, other.tail(), inUse.Error())
+	require.Error(t, other.Err())
+	require.Contains(t, other.Tail(), inUse.Error())
 
 	_, err = tell.Send(t.Context(), exchange.NewClient(first, address.Agent("absent")), wrapperspb.String("good"))
 	require.NoError(t, err, "the first one works on")

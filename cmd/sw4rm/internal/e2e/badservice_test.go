@@ -56,7 +56,7 @@ func TestNoRouter(t *testing.T) {
 	require.Equal(t, "did good, called", res.GetValue())
 	require.Zero(t, log.count(remedy), "it is said once")
 
-	s.kill()
+	s.Kill()
 	stored, err = do.Send(ctx, to, wrapperspb.String("good, again"))
 	require.NoError(t, err)
 	log.await(t, remedy)
@@ -132,12 +132,12 @@ func TestUpTwice(t *testing.T) {
 			cmd := exec.Command(command(t), "up", "--router", test.router, "--registry", test.registry, "--data", test.data)
 			second := launch(t, "second."+string(rune('a'+n)), t.TempDir(), cmd, nil)
 			select {
-			case <-second.done:
+			case <-second.Done():
 			case <-brief(t).Done():
 				t.Fatal("it runs")
 			}
-			require.Equal(t, test.code, second.cmd.ProcessState.ExitCode(), second.tail())
-			last := second.tail()
+			require.Equal(t, test.code, second.ExitCode(), second.Tail())
+			last := second.Tail()
 			require.Contains(t, last, test.says)
 			require.Equal(t, 1, strings.Count(last, "\n"), "one line: %s", last)
 		})
@@ -172,9 +172,8 @@ func TestUpOnBadData(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := exec.Command(command(t), "up", "--router", freeAddr(t), "--registry", freeAddr(t), "--data", test.data)
 			p := launch(t, "up", t.TempDir(), cmd, nil)
-			<-p.done
-			require.Equal(t, test.code, p.cmd.ProcessState.ExitCode(), p.tail())
-			require.Contains(t, p.tail(), test.says)
+			require.Equal(t, test.code, p.ExitCode(), p.Tail())
+			require.Contains(t, p.Tail(), test.says)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/relay"
 )
 
 // The environment may set the seed, and the number of operations and faults.
@@ -122,7 +123,7 @@ type fault struct {
 	victim string
 	how    manner
 	// net is what the network does.
-	net armed
+	net relay.Armed
 }
 
 // routerID names the services among the victims.
@@ -156,8 +157,10 @@ const mostPass = 8
 func (f *fault) drawNetwork(rng *rand.Rand) {
 	victims := []string{workers[0], workers[1], clientID}
 	f.how, f.victim = network, victims[rng.IntN(len(victims))]
-	f.net = armed{
-		fault: dropRequest + netFault(rng.IntN(int(netFaultKinds-dropRequest))), way: direction(rng.IntN(2)), passes: rng.IntN(mostPass),
+	f.net = relay.Armed{
+		Fault:  relay.DropRequest + relay.Fault(rng.IntN(int(relay.Faults-relay.DropRequest))),
+		Way:    relay.Direction(rng.IntN(2)),
+		Passes: rng.IntN(mostPass),
 	}
 }
 

@@ -154,7 +154,7 @@ func (s *scene) lose(a *agent.Agent) {
 // loseRouter kills the services and removes their directory.
 func (s *scene) loseRouter() {
 	s.t.Helper()
-	s.services.kill()
+	s.services.Kill()
 	require.NoError(s.t, os.RemoveAll(s.services.data))
 }
 
@@ -241,7 +241,7 @@ func routerRestored(t *testing.T, s *scene) {
 	a := s.sender()
 	s.receiver()
 	backup := filepath.Join(t.TempDir(), "backup")
-	require.NoError(t, s.services.stop(s.ctx))
+	require.NoError(t, s.services.Stop(s.ctx))
 	require.NoError(t, os.CopyFS(backup, os.DirFS(s.services.data)))
 	s.services.start()
 	p := s.send(a, "k", exchange.WithKey("one"))
@@ -346,7 +346,7 @@ func TestRouterMoves(t *testing.T) {
 	a := s.sender()
 	p := s.send(a, "k")
 	s.accepted(p)
-	s.services.kill()
+	s.services.Kill()
 	s.services.router = freeAddr(t)
 	s.services.start()
 	require.NoError(t, a.Close())

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/relay"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
 )
 
@@ -41,14 +43,14 @@ func disturb(t *testing.T, canonical bool, operations, faults int) {
 	s.cast()
 	begin := time.Now()
 	s.play(ctx, r.drawNetwork())
-	counts := s.net.faults.counts()
+	counts := s.net.Counts()
 	t.Logf("settled after %v; faults of the network: %v", time.Since(begin).Round(time.Millisecond), counts)
 	floor := history.Floor{Faults: r.faults * 5 / 6}
 	if !canonical { // whose messages nobody looks at
 		floor.Accepted, floor.Custodies = r.operations, r.operations/2
 	}
 	s.settle(floor)
-	for f := dropRequest; f < netFaultKinds && r.faults >= int(6*netFaultKinds); f++ {
+	for f := relay.DropRequest; f < relay.Faults && r.faults >= int(6*relay.Faults); f++ {
 		require.NotZero(t, counts[f], f)
 	}
 }
@@ -72,8 +74,8 @@ func TestSilentConnection(t *testing.T) {
 	}
 	t.Parallel()
 	s := startServices(t, time.Second)
-	r := newRelay(t, s.router, false, newWire(newHistory(t)))
-	through := &services{router: r.addr, registry: s.registry}
+	r := newRelay(t, relay.Config{Upstream: s.router})
+	through := &services{router: r.Addr(), registry: s.registry}
 	server, sender := ours(t, through, agent.Config{ID: "server"}), ours(t, through, agent.Config{ID: "sender"})
 	do.Handle(server, func(_ context.Context, req *text) (*text, error) {
 		return wrapperspb.String(answerTo(req.GetValue())), nil
@@ -85,16 +87,27 @@ func TestSilentConnection(t *testing.T) {
 	defer cancel()
 	_, err := do.Call(ctx, client(sender, "server"), wrapperspb.String("first"))
 	require.NoError(t, err)
-	require.Equal(t, 2, r.conns.silenceAll())
+	require.Equal(t, 2, r.SilenceAll())
 	res, err := do.Call(ctx, client(sender, "server"), wrapperspb.String("second"))
 	require.NoError(t, err)
 	require.Equal(t, answerTo("second"), res.GetValue())
 }
 
-func newHistory(t *testing.T) *history.Writer {
+const (
+	// slowFor is longer than the lease of the tests' services, and than the acknowledgement timeout.
+	slowFor = 1500 * time.Millisecond
+	// silentFor is how long a half-open connection says nothing before it ends.
+	silentFor = 2500 * time.Millisecond
+)
+
+// newRelay starts a relay that lasts as long as the test.
+func newRelay(t *testing.T, c relay.Config) *relay.Relay {
 	t.Helper()
-	h, err := history.Create(t.TempDir(), "test")
+	c.Slow, c.Silent = slowFor, silentFor
+	l, err := net.Listen("tcp", freeAddr(t))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.Close()) })
-	return h
+	r, err := relay.Start(l, c)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/process"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/relay"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
@@ -31,9 +33,9 @@ type stage struct {
 	dir        string
 	operations int
 	services   *services
-	net        *relay // between the agents and the router, nil for none
+	net        *relay.Relay // between the agents and the router, nil for none
 	history    *history.Writer
-	agents     map[string]*process
+	agents     map[string]*process.Process
 	processes  map[string]int
 
 	mu       sync.Mutex
@@ -50,7 +52,7 @@ func newStage(t *testing.T, operations int) *stage {
 	require.NoError(t, err)
 	s := &stage{
 		t: t, dir: dir, operations: operations, services: newServices(t, dir, time.Second), history: h,
-		agents: map[string]*process{}, processes: map[string]int{}, finished: map[string]bool{}, progress: make(chan struct{}, 1),
+		agents: map[string]*process.Process{}, processes: map[string]int{}, finished: map[string]bool{}, progress: make(chan struct{}, 1),
 	}
 	s.services.history = h
 	s.services.start()
@@ -60,10 +62,12 @@ func newStage(t *testing.T, operations int) *stage {
 // relay puts a network with faults between the agents and the router.
 func (s *stage) relay(canonical bool) {
 	s.t.Helper()
-	s.net = newRelay(s.t, s.services.router, canonical, newWire(s.history))
-	s.net.faults.happened = func(agent string, f netFault) {
-		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: agent, Note: f.String()})
-	}
+	s.net = newRelay(s.t, relay.Config{
+		Upstream: s.services.router, Canonical: canonical, Observer: newWire(s.history),
+		Happened: func(agent string, f relay.Fault) {
+			s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: agent, Note: f.String()})
+		},
+	})
 }
 
 // cast starts the agents.
@@ -98,7 +102,7 @@ func (s *stage) launch(id string) {
 	}
 	router := s.services.router
 	if s.net != nil {
-		router = s.net.addr
+		router = s.net.Addr()
 	}
 	s.processes[id]++
 	cmd, err := cast(role, id, s.processes[id], s.dir, s.operations, router, s.services.registry)
@@ -149,25 +153,25 @@ func (s *stage) play(ctx context.Context, plan []fault) {
 			stall.Reset(stalled)
 		case <-sample.C:
 			s.sample()
-		case <-client.done:
-			require.NoError(s.t, client.err, "%s: %s", client.name, client.tail())
+		case <-client.Done():
+			require.NoError(s.t, client.Err(), "%s: %s", client.Name(), client.Tail())
 			s.ended(client)
 			require.Equal(s.t, s.operations, s.count())
 			s.end(ctx)
 			return
 		case <-stall.C:
-			s.t.Fatalf("%d of %d operations have finished, and none for %v\n%s", s.count(), s.operations, stalled, client.tail())
+			s.t.Fatalf("%d of %d operations have finished, and none for %v\n%s", s.count(), s.operations, stalled, client.Tail())
 		case <-ctx.Done():
-			s.t.Fatalf("%d of %d operations have finished: %v\n%s", s.count(), s.operations, ctx.Err(), client.tail())
+			s.t.Fatalf("%d of %d operations have finished: %v\n%s", s.count(), s.operations, ctx.Err(), client.Tail())
 		}
 	}
 }
 
 // sample notes how much memory each process uses.
 func (s *stage) sample() {
-	for _, p := range append(slices.Collect(maps.Values(s.agents)), s.services.process) {
-		if n, ok := resident(p.cmd.Process.Pid); ok {
-			s.history.Add(history.Event{Actor: p.name, Op: history.Memory, Kind: history.Info, Bytes: n})
+	for _, p := range append(slices.Collect(maps.Values(s.agents)), s.services.Process) {
+		if n, ok := resident(p.PID()); ok {
+			s.history.Add(history.Event{Actor: p.Name(), Op: history.Memory, Kind: history.Info, Bytes: n})
 		}
 	}
 }
@@ -189,29 +193,29 @@ func resident(pid int) (int64, bool) {
 func (s *stage) fail(ctx context.Context, f fault) bool {
 	s.t.Helper()
 	if f.how == network {
-		return s.net.faults.arm(f.victim, f.net)
+		return s.net.Arm(f.victim, f.net)
 	}
-	victim := s.services.process
+	victim := s.services.Process
 	if f.victim != routerID {
 		victim = s.agents[f.victim]
 	}
-	s.t.Logf("after %d operations: %s %s", s.count(), f.how, victim.name)
+	s.t.Logf("after %d operations: %s %s", s.count(), f.how, victim.Name())
 	switch f.how {
 	case pause:
-		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.name, Note: f.how.String()})
-		victim.pause(s.t, 2*s.services.lease)
+		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.Name(), Note: f.how.String()})
+		victim.Pause(2 * s.services.lease)
 		return true
 	case stop:
 		s.awaitStart(ctx, f.victim, victim)
-		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.name, Note: f.how.String()})
-		err := victim.stop(ctx)
+		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.Name(), Note: f.how.String()})
+		err := victim.Stop(ctx)
 		if f.victim != clientID { // which says that it leaves operations open
-			require.NoError(s.t, err, victim.tail())
+			require.NoError(s.t, err, victim.Tail())
 		}
 		s.ended(victim)
 	default:
-		victim.kill()
-		s.history.Add(history.Event{Actor: victim.name, Op: history.Kill, Kind: history.Info})
+		victim.Kill()
+		s.history.Add(history.Event{Actor: victim.Name(), Op: history.Kill, Kind: history.Info})
 	}
 	if f.victim == routerID {
 		s.services.launch()
@@ -222,32 +226,32 @@ func (s *stage) fail(ctx context.Context, f fault) bool {
 }
 
 // ended notes that a process has ended as it was asked to.
-func (s *stage) ended(p *process) {
-	s.history.Add(history.Event{Actor: p.name, Op: history.Down, Kind: history.Info})
+func (s *stage) ended(p *process.Process) {
+	s.history.Add(history.Event{Actor: p.Name(), Op: history.Down, Kind: history.Info})
 }
 
 // awaitStart waits until a process has started: one that is asked to stop before may end as if it had failed.
-func (s *stage) awaitStart(ctx context.Context, id string, p *process) {
+func (s *stage) awaitStart(ctx context.Context, id string, p *process.Process) {
 	s.t.Helper()
 	sign := ready
 	if id == routerID {
 		sign = listening
 	}
-	_, err := p.await(ctx, sign)
+	_, err := p.Await(ctx, sign)
 	require.NoError(s.t, err)
 }
 
 // end stops the agents and the services as an operator would.
 func (s *stage) end(ctx context.Context) {
 	s.t.Helper()
-	s.awaitStart(ctx, routerID, s.services.process)
+	s.awaitStart(ctx, routerID, s.services.Process)
 	for _, id := range workers {
 		s.awaitStart(ctx, id, s.agents[id])
-		require.NoError(s.t, s.agents[id].stop(ctx), s.agents[id].tail())
+		require.NoError(s.t, s.agents[id].Stop(ctx), s.agents[id].Tail())
 		s.ended(s.agents[id])
 	}
-	require.NoError(s.t, s.services.stop(ctx), s.services.tail())
-	s.ended(s.services.process)
+	require.NoError(s.t, s.services.Stop(ctx), s.services.Tail())
+	s.ended(s.services.Process)
 }
 
 // settle checks everything that has happened.

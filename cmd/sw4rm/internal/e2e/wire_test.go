@@ -47,8 +47,8 @@ func (l letter) event(op history.Op, kind history.Kind) history.Event {
 	return history.Event{Op: op, Kind: kind, Key: l.key, Token: l.token, Message: l.message, To: l.to}
 }
 
-// sent implements observer.
-func (w *wire) sent(agent string, f *transportpb.AgentFrame) {
+// Sent implements relay.Observer.
+func (w *wire) Sent(agent string, f *transportpb.AgentFrame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch f := f.GetFrame().(type) {
@@ -78,8 +78,8 @@ func (w *wire) handedOver(agent string, s *transportpb.Submit) {
 	w.history.Add(end)
 }
 
-// told implements observer.
-func (w *wire) told(agent string, f *transportpb.RouterFrame) {
+// Told implements relay.Observer.
+func (w *wire) Told(agent string, f *transportpb.RouterFrame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch f := f.GetFrame().(type) {

@@ -1,10 +1,9 @@
-package e2e
+package relay
 
 import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -13,34 +12,34 @@ import (
 )
 
 // SendMessage implements routerpb.RouterServiceServer.
-func (r *relay) SendMessage(ctx context.Context, req *routerpb.SendMessageRequest) (*routerpb.SendMessageResponse, error) {
+func (r *Relay) SendMessage(ctx context.Context, req *routerpb.SendMessageRequest) (*routerpb.SendMessageResponse, error) {
 	return relayed(ctx, r, req.GetMsg().GetProducerId(), req, routerpb.NewRouterServiceClient(r.out).SendMessage)
 }
 
 // AckDelivery implements routerpb.RouterServiceServer.
-func (r *relay) AckDelivery(ctx context.Context, req *routerpb.DeliveryAckRequest) (*routerpb.DeliveryAckResponse, error) {
+func (r *Relay) AckDelivery(ctx context.Context, req *routerpb.DeliveryAckRequest) (*routerpb.DeliveryAckResponse, error) {
 	return relayed(ctx, r, req.GetAgentId(), req, routerpb.NewRouterServiceClient(r.out).AckDelivery)
 }
 
 // relayed passes on a call, with what the network does to request and answer.
-func relayed[Q, S any](ctx context.Context, r *relay, agent string, req Q, call func(context.Context, Q, ...grpc.CallOption) (S, error)) (S, error) {
+func relayed[Q, S any](ctx context.Context, r *Relay, agent string, req Q, call func(context.Context, Q, ...grpc.CallOption) (S, error)) (S, error) {
 	var none S
 	l := &line{relay: r, agent: agent, conn: r.connOf(ctx), sleeping: ctx}
 	md, _ := metadata.FromIncomingContext(ctx)
 	out := metadata.NewOutgoingContext(ctx, md)
-	switch l.next(upwards) {
-	case dropRequest:
+	switch l.next(Upwards) {
+	case DropRequest:
 		l.cut()
 		return none, errCutOff
-	case duplicate:
+	case Duplicate:
 		if _, err := call(out, req); err != nil {
 			return none, err
 		}
-	case delay:
+	case Delay:
 		l.wait()
-	case reset:
+	case Reset:
 		l.tear()
-	case halfOpen:
+	case HalfOpen:
 		return none, l.silenced()
 	}
 	var header metadata.MD
@@ -48,15 +47,15 @@ func relayed[Q, S any](ctx context.Context, r *relay, agent string, req Q, call 
 	if heading := grpc.SetHeader(ctx, plain(header)); heading != nil && err == nil {
 		return none, heading
 	}
-	switch l.next(downwards) {
-	case dropAnswer:
+	switch l.next(Downwards) {
+	case DropAnswer:
 		l.cut()
 		return none, errCutOff
-	case delay:
+	case Delay:
 		l.wait()
-	case reset:
+	case Reset:
 		l.tear()
-	case halfOpen:
+	case HalfOpen:
 		return none, l.silenced()
 	}
 	return res, err
@@ -79,7 +78,7 @@ func plain(md metadata.MD) metadata.MD {
 }
 
 // StreamIncoming implements routerpb.RouterServiceServer.
-func (r *relay) StreamIncoming(req *routerpb.StreamRequest, down grpc.ServerStreamingServer[routerpb.StreamItem]) error {
+func (r *Relay) StreamIncoming(req *routerpb.StreamRequest, down grpc.ServerStreamingServer[routerpb.StreamItem]) error {
 	ctx, cancel := context.WithCancel(down.Context())
 	defer cancel()
 	l := &line{relay: r, agent: req.GetAgentId(), conn: r.connOf(ctx), sleeping: ctx}
@@ -103,19 +102,19 @@ func (r *relay) StreamIncoming(req *routerpb.StreamRequest, down grpc.ServerStre
 		if err != nil {
 			return err
 		}
-		switch l.next(downwards) {
-		case dropAnswer:
+		switch l.next(Downwards) {
+		case DropAnswer:
 			l.cut()
 			return errCutOff
-		case duplicate:
+		case Duplicate:
 			if err := down.Send(item); err != nil {
 				return err
 			}
-		case delay:
-			l.sleep(slowFor + 100*time.Millisecond)
-		case reset:
+		case Delay:
+			l.wait()
+		case Reset:
 			l.tear()
-		case halfOpen:
+		case HalfOpen:
 			return l.silenced()
 		}
 		if err := down.Send(item); err != nil {

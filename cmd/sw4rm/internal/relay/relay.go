@@ -1,15 +1,15 @@
-package e2e
+// Package relay stands between agents and their router, on a socket of its own, and does to their traffic what networks do.
+package relay
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
-	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,62 +23,94 @@ import (
 // maxRelayed is the largest gRPC message that a relay passes on, as the router's own limit.
 const maxRelayed = 16 << 20
 
-// relay stands between the agents and the router, on sockets of its own, and does to their traffic what networks do.
-type relay struct {
+// Observer is told what passes.
+type Observer interface {
+	// Sent tells of a frame that the router gets, Told of one that an agent gets.
+	Sent(agent string, f *transportpb.AgentFrame)
+	Told(agent string, f *transportpb.RouterFrame)
+}
+
+// Config says what a relay does.
+type Config struct {
+	// Upstream is the router's address.
+	Upstream string
+	// Canonical does not offer the module's own stream, so that agents speak the protocol's RPCs.
+	Canonical bool
+	// Slow is for how long Delay holds messages back, Silent for how long a half-open connection says nothing.
+	Slow, Silent time.Duration
+	// Observer is told of the frames of the module's own stream; nil for nobody.
+	Observer Observer
+	// Happened is told of every fault; nil for nobody. It must not call the relay.
+	Happened func(agent string, f Fault)
+}
+
+// Relay is a running relay. Its methods may be called from any goroutine.
+type Relay struct {
 	transportpb.UnimplementedTransportServiceServer
 	routerpb.UnimplementedRouterServiceServer
 
-	addr     string
-	upstream string
-	conns    *conns
-	faults   *netFaults
-	observe  observer
-	out      *grpc.ClientConn // for the canonical RPCs
+	config Config
+	conns  *conns
+	faults *faults
+	out    *grpc.ClientConn // for the canonical RPCs
+	server *grpc.Server
+	served chan error
 }
 
-// observer is told what passes.
-type observer interface {
-	// sent tells of a frame that the router gets, told of one that an agent gets.
-	sent(agent string, f *transportpb.AgentFrame)
-	told(agent string, f *transportpb.RouterFrame)
-}
-
-// newRelay starts a relay to the router at upstream. A canonical one does not offer the module's own stream, so that
-// agents speak the protocol's RPCs.
-func newRelay(t *testing.T, upstream string, canonical bool, observe observer) *relay {
-	t.Helper()
-	l, err := net.Listen("tcp", freeAddr(t))
-	require.NoError(t, err)
-	r := &relay{addr: l.Addr().String(), upstream: upstream, conns: newConns(l), faults: newNetFaults(), observe: observe}
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxRelayed))
-	if canonical {
-		r.out, err = r.dial()
-		require.NoError(t, err)
-		routerpb.RegisterRouterServiceServer(s, r)
-	} else {
-		transportpb.RegisterTransportServiceServer(s, r)
+// Start lets a relay serve on l, which it closes.
+func Start(l net.Listener, c Config) (*Relay, error) {
+	if c.Observer == nil {
+		c.Observer = nobody{}
 	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(r.conns) }()
-	t.Cleanup(func() {
-		s.Stop()
-		if err := <-served; !errors.Is(err, grpc.ErrServerStopped) {
-			require.NoError(t, err)
-		}
-		if r.out != nil {
-			require.NoError(t, r.out.Close())
-		}
-	})
-	return r
+	r := &Relay{config: c, conns: newConns(l), faults: newFaults(c.Happened), served: make(chan error, 1)}
+	var err error
+	if r.out, err = r.dial(); err != nil {
+		return nil, errors.Join(fmt.Errorf("relay to %s: %w", c.Upstream, err), l.Close())
+	}
+	r.server = grpc.NewServer(grpc.MaxRecvMsgSize(maxRelayed))
+	routerpb.RegisterRouterServiceServer(r.server, r)
+	if !c.Canonical {
+		transportpb.RegisterTransportServiceServer(r.server, r)
+	}
+	go func() { r.served <- r.server.Serve(r.conns) }()
+	return r, nil
 }
 
-func (r *relay) dial() (*grpc.ClientConn, error) {
-	return grpc.NewClient(r.upstream, grpc.WithTransportCredentials(insecure.NewCredentials()),
+// Addr is where agents reach the relay.
+func (r *Relay) Addr() string { return r.conns.Addr().String() }
+
+// Arm lets a fault happen to a message of the agent, later. Drops have a direction of their own. It is false while an
+// earlier fault of this agent waits: a network that breaks every connection at its first message is none.
+func (r *Relay) Arm(agent string, f Armed) bool { return r.faults.arm(agent, f) }
+
+// Counts returns how many faults of each kind have happened.
+func (r *Relay) Counts() map[Fault]int { return r.faults.counts() }
+
+// SilenceAll lets every open connection fall silent for good, both ways, and returns how many there are.
+func (r *Relay) SilenceAll() int { return r.conns.silenceAll() }
+
+// Close ends the relay and all that is connected to it.
+func (r *Relay) Close() error {
+	r.server.Stop()
+	err := <-r.served
+	if errors.Is(err, grpc.ErrServerStopped) {
+		err = nil
+	}
+	return errors.Join(err, r.out.Close())
+}
+
+type nobody struct{}
+
+func (nobody) Sent(string, *transportpb.AgentFrame)  {}
+func (nobody) Told(string, *transportpb.RouterFrame) {}
+
+func (r *Relay) dial() (*grpc.ClientConn, error) {
+	return grpc.NewClient(r.config.Upstream, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxRelayed)))
 }
 
 // connOf is the connection that a call came by, nil when it is closed.
-func (r *relay) connOf(ctx context.Context) *conn {
+func (r *Relay) connOf(ctx context.Context) *conn {
 	p, ok := grpcpeer.FromContext(ctx)
 	if !ok {
 		return nil
@@ -88,7 +120,7 @@ func (r *relay) connOf(ctx context.Context) *conn {
 
 // line is one agent's stream through the relay.
 type line struct {
-	relay    *relay
+	relay    *Relay
 	agent    string
 	conn     *conn
 	down     grpc.BidiStreamingServer[transportpb.ConnectRequest, transportpb.ConnectResponse]
@@ -100,7 +132,7 @@ type line struct {
 var errCutOff = status.Error(codes.Unavailable, "the network has failed")
 
 // Connect implements transportpb.TransportServiceServer.
-func (r *relay) Connect(down grpc.BidiStreamingServer[transportpb.ConnectRequest, transportpb.ConnectResponse]) error {
+func (r *Relay) Connect(down grpc.BidiStreamingServer[transportpb.ConnectRequest, transportpb.ConnectResponse]) error {
 	first, err := down.Recv()
 	if err != nil {
 		return err
@@ -141,7 +173,7 @@ func (l *line) upward(req *transportpb.ConnectRequest) error {
 		frames, err := l.leaving(req.GetFrames())
 		if len(frames) > 0 {
 			for _, f := range frames {
-				l.relay.observe.sent(l.agent, f)
+				l.relay.config.Observer.Sent(l.agent, f)
 			}
 			if l.up.Send(&transportpb.ConnectRequest{Frames: frames}) != nil && err == nil {
 				return nil
@@ -171,7 +203,7 @@ func (l *line) downward() error {
 		}
 		frames, err := l.arriving(res.GetFrames())
 		for _, f := range frames {
-			l.relay.observe.told(l.agent, f)
+			l.relay.config.Observer.Told(l.agent, f)
 		}
 		if len(frames) > 0 {
 			if sending := l.down.Send(&transportpb.ConnectResponse{Frames: frames}); sending != nil && err == nil {
@@ -201,16 +233,16 @@ func (l *line) leaving(frames []*transportpb.AgentFrame) ([]*transportpb.AgentFr
 			out = append(out, f)
 			continue
 		}
-		switch l.next(upwards) {
-		case dropRequest:
+		switch l.next(Upwards) {
+		case DropRequest:
 			return out, errCutOff
-		case duplicate:
+		case Duplicate:
 			out = append(out, f)
-		case delay:
+		case Delay:
 			l.wait()
-		case reset:
+		case Reset:
 			l.tear()
-		case halfOpen:
+		case HalfOpen:
 			return out, l.silence()
 		}
 		out = append(out, f)
@@ -226,16 +258,16 @@ func (l *line) arriving(frames []*transportpb.RouterFrame) ([]*transportpb.Route
 			out = append(out, f)
 			continue
 		}
-		switch l.next(downwards) {
-		case dropAnswer:
+		switch l.next(Downwards) {
+		case DropAnswer:
 			return out, errCutOff
-		case duplicate:
+		case Duplicate:
 			out = append(out, f)
-		case delay:
+		case Delay:
 			l.wait()
-		case reset:
+		case Reset:
 			l.tear()
-		case halfOpen:
+		case HalfOpen:
 			return out, l.silence()
 		}
 		out = append(out, f)
@@ -243,7 +275,7 @@ func (l *line) arriving(frames []*transportpb.RouterFrame) ([]*transportpb.Route
 	return out, nil
 }
 
-func (l *line) next(d direction) netFault { return l.relay.faults.next(l.agent, d) }
+func (l *line) next(d Direction) Fault { return l.relay.faults.next(l.agent, d) }
 
 func (l *line) tear() {
 	if l.conn != nil {
@@ -252,14 +284,14 @@ func (l *line) tear() {
 }
 
 // wait holds back a direction, and all that comes behind, for longer than a lease.
-func (l *line) wait() { l.sleep(slowFor) }
+func (l *line) wait() { l.sleep(l.relay.config.Slow) }
 
 // silence lets the connection stay open and carry nothing, for longer than a lease, and then ends it.
 func (l *line) silence() error {
 	if l.conn != nil {
 		l.conn.silence()
 	}
-	l.sleep(l.relay.faults.silentFor())
+	l.sleep(l.relay.config.Silent)
 	return errCutOff
 }
 
