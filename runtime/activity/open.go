@@ -91,7 +91,7 @@ func (b *Buffer) readOut(ctx context.Context) error {
 		case len(rec.GetAttempts()) == 0:
 			return errors.New("it has no attempt")
 		}
-		b.out.add(rec, 0)
+		b.out.add(&outEntry{rec: rec})
 		return nil
 	})
 	if err != nil {

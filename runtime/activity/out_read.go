@@ -1,9 +1,11 @@
 package activity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -57,7 +59,7 @@ func (b *Buffer) OutByToken(token string) ([]*storagepb.OutRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.withActive(recs, b.out.byToken[token]), nil
+	return withActive(recs, b.out.byToken.all(token)), nil
 }
 
 // OutByCorrelation returns all operations of a conversation, oldest first.
@@ -72,7 +74,7 @@ func (b *Buffer) OutByCorrelation(id string) ([]*storagepb.OutRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.withActive(recs, b.out.byTalk[id]), nil
+	return withActive(recs, b.out.byTalk.all(id)), nil
 }
 
 func (b *Buffer) finishedByToken(token string) ([]*storagepb.OutRecord, error) {
@@ -96,15 +98,13 @@ func (b *Buffer) finishedOuts(seqs []uint64) ([]*storagepb.OutRecord, error) {
 	return recs, nil
 }
 
-func (b *Buffer) withActive(recs []*storagepb.OutRecord, seqs []uint64) []*storagepb.OutRecord {
-	for _, seq := range seqs {
-		recs = append(recs, b.out.entries[seq].rec)
+// withActive adds active operations to ended ones, oldest first.
+func withActive(recs []*storagepb.OutRecord, active iter.Seq[*outEntry]) []*storagepb.OutRecord {
+	for e := range active {
+		recs = append(recs, e.rec)
 	}
 	slices.SortFunc(recs, func(x, y *storagepb.OutRecord) int {
-		if x.GetSequence() < y.GetSequence() {
-			return -1
-		}
-		return 1
+		return cmp.Compare(x.GetSequence(), y.GetSequence())
 	})
 	return recs
 }

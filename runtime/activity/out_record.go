@@ -34,7 +34,7 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 	// What takes long is done before the lock is taken, so that many senders get into one sync.
 	n := b.drafts.Get().(*newOut)
 	defer func() {
-		n.rec = nil
+		n.rec, n.entry = nil, nil
 		b.drafts.Put(n)
 	}()
 	if err := n.draw(d, body, b.stamp()); err != nil {
@@ -52,8 +52,16 @@ func (b *Buffer) RecordOut(ctx context.Context, d Draft) (rec *storagepb.OutReco
 // newOut is an operation that is about to be recorded: all of it but its sequence. It is used again, with its memory.
 type newOut struct {
 	rec           *storagepb.OutRecord
+	entry         *outEntry
 	encoded, body []byte
 	keys          []byte
+}
+
+// freshOut is the memory that an operation and its first attempt take together.
+type freshOut struct {
+	outEntry
+	attempt  storagepb.Attempt
+	attempts [1]*storagepb.Attempt
 }
 
 // draw makes n of a draft.
@@ -63,11 +71,14 @@ func (n *newOut) draw(d Draft, body *storagepb.Body, now *timestamppb.Timestamp)
 	if rec.GetCreatedAt() == nil {
 		rec.CreatedAt = now
 	}
-	rec.Attempts = []*storagepb.Attempt{{MessageId: d.MessageID, CreatedAt: now}}
+	e := &freshOut{outEntry: outEntry{rec: rec}}
+	e.attempt.MessageId, e.attempt.CreatedAt = d.MessageID, now
+	e.attempts[0] = &e.attempt
+	rec.Attempts = e.attempts[:]
 	rec.PayloadBytes = int64(len(body.GetPayload()))
 	rec.NextAttemptAt, rec.Outcome, rec.HasReply, rec.Late, rec.Handled, rec.Finished = nil, nil, false, nil, false, 0
 	rec.ReplyMessageId, rec.Stream = "", nil
-	n.rec = rec
+	n.rec, n.entry = rec, &e.outEntry
 	if n.encoded, err = appendEncoded(n.encoded[:0], rec); err != nil {
 		return err
 	}
@@ -110,7 +121,7 @@ func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, e
 		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d", kept, b.cfg.DedupMaxBytes)
 	}
 	id := rec.GetAttempts()[0].GetMessageId()
-	if _, taken := b.out.byMessage[id]; taken {
+	if b.out.byMessage[id] != nil {
 		return nil, false, 0, ack.Rejectf(ack.ValidationError, "message_id %q is another operation's", id)
 	}
 	t := b.begin()
@@ -120,7 +131,8 @@ func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, e
 	if err != nil {
 		return nil, false, 0, err
 	}
-	b.out.add(rec, mark)
+	n.entry.mark = mark
+	b.out.add(n.entry)
 	return rec, false, mark, nil
 }
 
@@ -153,7 +165,7 @@ func (b *Buffer) attemptOut(seq uint64, messageID string) (*storagepb.OutRecord,
 	if e.rec.GetOutcome() != nil {
 		return nil, 0, fmt.Errorf("operation %d: %w", seq, ErrFinished)
 	}
-	if _, taken := b.out.byMessage[messageID]; taken {
+	if b.out.byMessage[messageID] != nil {
 		return nil, 0, ack.Rejectf(ack.ValidationError, "message_id %q is another operation's", messageID)
 	}
 	rec := copyOut(e.rec)

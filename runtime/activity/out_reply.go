@@ -53,20 +53,18 @@ func (b *Buffer) findForReply(r Reply) (*storagepb.OutRecord, *outEntry, error) 
 		if err != nil {
 			return nil, nil, err
 		}
-		open := len(b.out.byToken[r.Token])
+		known := len(recs) + len(slices.Collect(b.out.byToken.all(r.Token)))
 		for _, rec := range slices.Backward(recs) {
-			if len(recs)+open == 1 || rec.GetCorrelationId() == r.CorrelationID {
+			if known == 1 || rec.GetCorrelationId() == r.CorrelationID {
 				return rec, nil, nil
 			}
 		}
-		if len(recs)+open > 0 {
+		if known > 0 {
 			return nil, nil, fmt.Errorf("several operations have the token %q: %w", r.Token, ErrUnknown)
 		}
 	}
-	if open := b.out.byTalk[r.CorrelationID]; len(open) == 1 {
-		if e := b.out.entries[open[0]]; e.rec.GetWantsReply() {
-			return e.rec, e, nil
-		}
+	if e := b.out.byTalk.only(r.CorrelationID); e != nil && e.rec.GetWantsReply() {
+		return e.rec, e, nil
 	}
 	return b.repeatedInTalk(r)
 }
@@ -74,13 +72,11 @@ func (b *Buffer) findForReply(r Reply) (*storagepb.OutRecord, *outEntry, error) 
 // openForReply returns the active operation with a reply's token; of several, which were sent to several addresses, the
 // only one in its conversation.
 func (b *Buffer) openForReply(r Reply) *outEntry {
-	open := b.out.byToken[r.Token]
-	if len(open) == 1 {
-		return b.out.entries[open[0]]
+	if e := b.out.byToken.only(r.Token); e != nil {
+		return e
 	}
 	var found *outEntry
-	for _, seq := range open {
-		e := b.out.entries[seq]
+	for e := range b.out.byToken.all(r.Token) {
 		if e.rec.GetCorrelationId() != r.CorrelationID {
 			continue
 		}

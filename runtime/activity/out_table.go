@@ -3,7 +3,6 @@ package activity
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,18 +15,17 @@ import (
 type outTable struct {
 	entries   map[uint64]*outEntry
 	order     order
-	byMessage map[string]uint64
-	byToken   map[string][]uint64
-	byTalk    map[string][]uint64
+	byMessage map[string]*outEntry
+	byToken   outIndex
+	byTalk    outIndex
 }
 
 // outEntry is an active operation.
 type outEntry struct {
 	rec *storagepb.OutRecord
 	// mark is the last change that somebody may have been told of.
-	mark store.Mark
-	// self is the memory of an index with this operation alone: one for its token, one for its correlation.
-	self [2]uint64
+	mark        store.Mark
+	token, talk outLink
 	// stream is where its frames stand, nil before the first.
 	stream *outStream
 }
@@ -35,52 +33,35 @@ type outEntry struct {
 func newOutTable() outTable {
 	t := outTable{
 		entries:   map[uint64]*outEntry{},
-		byMessage: map[string]uint64{},
-		byToken:   map[string][]uint64{},
-		byTalk:    map[string][]uint64{},
+		byMessage: map[string]*outEntry{},
+		byToken:   outIndex{},
+		byTalk:    outIndex{},
 	}
 	t.order.alive = func(n uint64) bool { return t.entries[n] != nil }
 	return t
 }
 
-func (t *outTable) add(rec *storagepb.OutRecord, mark store.Mark) {
-	seq := rec.GetSequence()
-	e := &outEntry{rec: rec, mark: mark, self: [2]uint64{seq, seq}}
-	t.entries[seq] = e
-	t.order.add(seq)
+func (t *outTable) add(e *outEntry) {
+	rec := e.rec
+	e.token.entry, e.talk.entry = e, e
+	t.entries[rec.GetSequence()] = e
+	t.order.add(rec.GetSequence())
 	for _, a := range rec.GetAttempts() {
-		t.byMessage[a.GetMessageId()] = seq
+		t.byMessage[a.GetMessageId()] = e
 	}
-	addNumber(t.byToken, rec.GetToken(), e.self[0:1:1])
-	addNumber(t.byTalk, rec.GetCorrelationId(), e.self[1:2:2])
+	t.byToken.add(rec.GetToken(), &e.token)
+	t.byTalk.add(rec.GetCorrelationId(), &e.talk)
 }
 
 func (t *outTable) remove(rec *storagepb.OutRecord) {
-	seq := rec.GetSequence()
-	delete(t.entries, seq)
+	e := t.entries[rec.GetSequence()]
+	delete(t.entries, rec.GetSequence())
 	t.order.removed()
 	for _, a := range rec.GetAttempts() {
 		delete(t.byMessage, a.GetMessageId())
 	}
-	dropNumber(t.byToken, rec.GetToken(), seq)
-	dropNumber(t.byTalk, rec.GetCorrelationId(), seq)
-}
-
-// addNumber adds the one number in alone, which becomes the index's if it is the only one.
-func addNumber(index map[string][]uint64, key string, alone []uint64) {
-	if held := index[key]; len(held) > 0 {
-		alone = append(held, alone...)
-	}
-	index[key] = alone
-}
-
-func dropNumber(index map[string][]uint64, key string, n uint64) {
-	left := slices.DeleteFunc(index[key], func(v uint64) bool { return v == n })
-	if len(left) == 0 {
-		delete(index, key)
-		return
-	}
-	index[key] = left
+	t.byToken.remove(rec.GetToken(), &e.token)
+	t.byTalk.remove(rec.GetCorrelationId(), &e.talk)
 }
 
 // finished returns an operation that has ended.
@@ -112,8 +93,8 @@ func (b *Buffer) activeOut(seq uint64) (*outEntry, error) {
 
 // outByMessage returns the number of the operation with an attempt of this id.
 func (b *Buffer) outByMessage(id string) (uint64, error) {
-	if seq, ok := b.out.byMessage[id]; ok {
-		return seq, nil
+	if e := b.out.byMessage[id]; e != nil {
+		return e.rec.GetSequence(), nil
 	}
 	seq, err := b.loadNumber(textKey(keyOutMessage, id))
 	if err != nil {
@@ -124,8 +105,8 @@ func (b *Buffer) outByMessage(id string) (uint64, error) {
 
 // outByKey returns the operation with this token and address that counts as the same one as a new one of this kind.
 func (b *Buffer) outByKey(token, to string, kind storagepb.KeyKind) (*storagepb.OutRecord, error) {
-	for _, seq := range slices.Backward(b.out.byToken[token]) {
-		if e := b.out.entries[seq]; e.rec.GetTo() == to {
+	for e := range b.out.byToken.all(token) {
+		if e.rec.GetTo() == to {
 			return e.rec, nil
 		}
 	}
@@ -165,7 +146,7 @@ func (b *Buffer) replaceOut(t *tx, e *outEntry, rec *storagepb.OutRecord, vital 
 		return 0, err
 	}
 	for _, a := range rec.GetAttempts()[len(e.rec.GetAttempts()):] {
-		b.out.byMessage[a.GetMessageId()] = rec.GetSequence()
+		b.out.byMessage[a.GetMessageId()] = e
 	}
 	e.rec = rec
 	if !vital {
