@@ -86,7 +86,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 		finished = 2_000
 	}
 	ctx, dir := t.Context(), t.TempDir()
-	s := openPebble(t, dir, pebble.Service)
+	s := openPebble(t, dir, pebble.Options{Profile: pebble.Service})
 	c := &counting{Store: s, noSync: true}
 	e := open(t, c)
 	atOpen := c.take()
@@ -113,7 +113,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 	require.Equal(t, before, after)
 
 	require.NoError(t, s.Close())
-	s = openPebble(t, dir, pebble.Service)
+	s = openPebble(t, dir, pebble.Options{Profile: pebble.Service})
 	defer func() { require.NoError(t, s.Close()) }()
 	c.Store = s
 	c.take()

@@ -3,9 +3,11 @@ package kv_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -18,39 +20,57 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestMemory(t *testing.T) {
-	queuetest.Run(t, func(t *testing.T) (queue.Engine, func() queue.Engine) {
-		s := store.NewMemory()
-		return open(t, s), func() queue.Engine {
-			s = s.Reopen()
-			return open(t, s)
-		}
-	})
-}
+func TestMemory(t *testing.T) { queuetest.Run(t, onMemory) }
 
 func TestPebble(t *testing.T) {
-	queuetest.Run(t, func(t *testing.T) (queue.Engine, func() queue.Engine) {
-		dir := t.TempDir()
-		s := openPebble(t, dir, pebble.Small)
-		t.Cleanup(func() { require.NoError(t, s.Close()) })
-		return open(t, s), func() queue.Engine {
-			require.NoError(t, s.Close())
-			s = openPebble(t, dir, pebble.Small)
-			return open(t, s)
-		}
+	queuetest.Run(t, func(t queuetest.TB) (queue.Engine, func() queue.Engine) {
+		dir, err := os.MkdirTemp("", "queue")
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+		return onPebble(t, dir, pebble.Options{})
 	})
 }
 
-func open(t testing.TB, s store.Store) *kv.Engine {
+// TestSequences runs many sequences where a restart costs little, and some where it costs more.
+func TestSequences(t *testing.T) {
+	t.Run("Memory", func(t *testing.T) { queuetest.Sequences(t, 6, onMemory) })
+	t.Run("Rebuilt", func(t *testing.T) { queuetest.Sequences(t, 2, rebuilt) })
+	t.Run("Pebble", func(t *testing.T) {
+		queuetest.Sequences(t, 1, func(t queuetest.TB) (queue.Engine, func() queue.Engine) {
+			return onPebble(t, "queue", pebble.Options{Profile: pebble.Tiny, FS: vfs.NewMem()})
+		})
+	})
+}
+
+func onMemory(t queuetest.TB) (queue.Engine, func() queue.Engine) {
+	s := store.NewMemory()
+	return open(t, s), func() queue.Engine {
+		s = s.Reopen()
+		return open(t, s)
+	}
+}
+
+func onPebble(t queuetest.TB, dir string, o pebble.Options) (queue.Engine, func() queue.Engine) {
+	s := openPebble(t, dir, o)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return open(t, s), func() queue.Engine {
+		require.NoError(t, s.Close())
+		s = openPebble(t, dir, o)
+		return open(t, s)
+	}
+}
+
+func open(t queuetest.TB, s store.Store) *kv.Engine {
 	t.Helper()
 	e, err := kv.Open(context.Background(), s, kv.Options{Limits: queuetest.Limits()})
 	require.NoError(t, err)
 	return e
 }
 
-func openPebble(t testing.TB, dir string, p pebble.Profile) store.Store {
+func openPebble(t queuetest.TB, dir string, o pebble.Options) store.Store {
 	t.Helper()
-	s, err := pebble.Open(dir, pebble.Options{Profile: p, Logger: slog.New(slog.DiscardHandler)})
+	o.Logger = slog.New(slog.DiscardHandler)
+	s, err := pebble.Open(dir, o)
 	require.NoError(t, err)
 	return s
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/sw4rm/sw4rm-go/services/queue/queuetest"
 )
 
-func problems(t *testing.T, s store.Store) []string {
+func problems(t queuetest.TB, s store.Store) []string {
 	t.Helper()
 	var list []string
 	_, err := kv.Check(context.Background(), s, func(d *store.DamagedError) { list = append(list, d.Err.Error()) })
@@ -27,18 +27,18 @@ func problems(t *testing.T, s store.Store) []string {
 
 // TestCheckAndRebuild runs the conformance suite with a rebuilding at each restart: what the engine writes never contradicts
 // itself, and what is made anew serves as well.
-func TestCheckAndRebuild(t *testing.T) {
-	queuetest.Run(t, func(t *testing.T) (queue.Engine, func() queue.Engine) {
-		s := store.NewMemory()
-		t.Cleanup(func() { require.Empty(t, problems(t, s.Reopen())) })
-		return open(t, s), func() queue.Engine {
-			s = s.Reopen()
-			require.Empty(t, problems(t, s))
-			require.NoError(t, kv.Rebuild(context.Background(), s, func(text string) { t.Error(text) }))
-			require.Empty(t, problems(t, s))
-			return open(t, s)
-		}
-	})
+func TestCheckAndRebuild(t *testing.T) { queuetest.Run(t, rebuilt) }
+
+func rebuilt(t queuetest.TB) (queue.Engine, func() queue.Engine) {
+	s := store.NewMemory()
+	t.Cleanup(func() { require.Empty(t, problems(t, s.Reopen())) })
+	return open(t, s), func() queue.Engine {
+		s = s.Reopen()
+		require.Empty(t, problems(t, s))
+		require.NoError(t, kv.Rebuild(context.Background(), s, func(text string) { t.Error(text) }))
+		require.Empty(t, problems(t, s))
+		return open(t, s)
+	}
 }
 
 func work(id, to string) queue.Message {

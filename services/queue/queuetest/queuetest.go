@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
@@ -17,7 +18,14 @@ import (
 
 // Open returns an engine with Limits over an empty store, and a function that closes it and opens the same store again,
 // as a restarted process does. What has to be closed at the end is closed by t.Cleanup.
-type Open func(t *testing.T) (engine queue.Engine, reopen func() queue.Engine)
+type Open func(t TB) (engine queue.Engine, reopen func() queue.Engine)
+
+// TB is what the suite needs of a test: a *testing.T, or a *rapid.T, which is one of many short lives of an engine.
+type TB interface {
+	rapid.TB
+	Context() context.Context
+	Cleanup(f func())
+}
 
 // Limits are those with which the suite's engines are opened: small ones, so that they are reached.
 func Limits() queue.Limits {
@@ -56,7 +64,6 @@ func Run(t *testing.T, open Open) {
 		})
 	}
 	t.Run("Concurrent", func(t *testing.T) { concurrent(t, open) })
-	t.Run("Random", func(t *testing.T) { random(t, open) })
 }
 
 type rule struct {
@@ -66,7 +73,7 @@ type rule struct {
 
 // world is an engine with a clock, and what makes a rule short to write.
 type world struct {
-	*testing.T
+	TB
 	ctx      context.Context
 	e        queue.Engine
 	reopen   func() queue.Engine
@@ -75,9 +82,9 @@ type world struct {
 	ids      int
 }
 
-func newWorld(t *testing.T, open Open, restarts bool) *world {
+func newWorld(t TB, open Open, restarts bool) *world {
 	e, reopen := open(t)
-	return &world{T: t, ctx: t.Context(), e: e, reopen: reopen, restarts: restarts, now: time.Now()}
+	return &world{TB: t, ctx: t.Context(), e: e, reopen: reopen, restarts: restarts, now: time.Now()}
 }
 
 // restart opens the engine again where the rule is checked with restarts. It ends every lease.

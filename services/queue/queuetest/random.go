@@ -2,12 +2,12 @@ package queuetest
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
@@ -15,32 +15,32 @@ import (
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
-const (
-	seeds       = 6
-	stepsASeed  = 1000
-	randomAfter = 5 * time.Second
-)
-
-// random runs a seeded series of transitions against an engine and a plain model, and wants the same answers.
-func random(t *testing.T, open Open) {
-	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprint("Seed", seed), func(t *testing.T) {
-			m := &model{
-				world: newWorld(t, open, false),
-				rng:   rand.New(rand.NewPCG(seed, 20)),
-				store: map[string]string{"alice": "s0", "bob": "s0"},
-				epoch: map[string]uint64{"alice": 1, "bob": 1},
-			}
-			for agent := range m.store {
-				m.admit(m.holder(agent), false, queue.Admitted)
-			}
-			for step := range stepsASeed {
-				m.step()
-				if t.Failed() {
-					t.Fatalf("at step %d", step)
+// Sequences runs sequences of transitions against an engine and a plain model, and wants the same answers: the given number
+// of parts, each of -rapid.checks (or RAPID_CHECKS; 100) sequences. What fails is shrunk, and told with what repeats it.
+func Sequences(t *testing.T, parts int, open Open) {
+	for part := range parts {
+		t.Run(fmt.Sprint("Part", part+1), func(t *testing.T) {
+			t.Parallel()
+			ran, steps := 0, 0
+			rapid.Check(t, func(t *rapid.T) {
+				m := &model{
+					world: newWorld(t, open, false),
+					rt:    t,
+					store: map[string]string{"alice": "s0", "bob": "s0"},
+					epoch: map[string]uint64{"alice": 1, "bob": 1},
 				}
-			}
-			m.drain()
+				m.pass(time.Hour) // an engine opens by the machine's clock, which is never ahead of the sequence's
+				for _, agent := range agents {
+					m.admit(m.holder(agent), false, queue.Admitted)
+				}
+				for range 3 {
+					t.Repeat(map[string]func(*rapid.T){"": m.check, "step": m.step})
+					m.crash()
+				}
+				m.drain()
+				ran, steps = ran+1, steps+m.steps
+			})
+			t.Logf("%d sequences of %d steps in all", ran, steps)
 		})
 	}
 }
@@ -48,7 +48,8 @@ func random(t *testing.T, open Open) {
 // model knows what the engine should: every operation by its token, and every row in the order of acceptance.
 type model struct {
 	*world
-	rng   *rand.Rand
+	rt    *rapid.T
+	steps int
 	ops   []*operation
 	rows  []*modelRow
 	dead  int
@@ -89,10 +90,26 @@ func (m *model) holder(agent string) queue.Holder {
 	return queue.Holder{Agent: agent, Store: m.store[agent], Epoch: m.epoch[agent], Stream: 1}
 }
 
-func (m *model) agent() string { return []string{"alice", "bob"}[m.rng.IntN(2)] }
+var agents = [...]string{"alice", "bob"}
 
-func (m *model) step() {
-	switch n := m.rng.IntN(100); {
+// below draws a number under n. What fails shrinks towards 0.
+func (m *model) below(n int, what string) int { return rapid.IntRange(0, n-1).Draw(m.rt, what) }
+
+func (m *model) agent() string { return agents[m.below(len(agents), "agent")] }
+
+// someOp draws an operation, mostly a recent one.
+func (m *model) someOp() *operation {
+	if len(m.ops) == 0 {
+		return nil
+	}
+	return m.ops[len(m.ops)-1-m.below(len(m.ops), "operation, from the end")]
+}
+
+func (m *model) check(*rapid.T) { require.Len(m, m.world.dead(), m.dead) }
+
+func (m *model) step(*rapid.T) {
+	m.steps++
+	switch n := 10*m.below(10, "step, tens") + m.below(10, "step, ones"); {
 	case n < 20:
 		m.newWork()
 	case n < 32:
@@ -103,29 +120,30 @@ func (m *model) step() {
 		m.lease()
 	case n < 75:
 		m.takeCustody()
-	case n < 87:
+	case n < 85:
 		m.outcome()
-	case n < 90:
+	case n < 88:
 		m.withdrawSome()
-	case n < 93:
+	case n < 91:
 		m.releaseAll(m.agent())
-	case n < 97:
-		m.pass(time.Duration(m.rng.Int64N(int64(randomAfter))))
+	case n < 95:
+		m.pass(time.Duration(m.below(11, "half seconds that pass")) * time.Second / 2)
 		m.sweep()
 		m.expire()
+	case n < 97:
+		m.prune() // everything is younger than what it forgets
 	case n < 98:
 		m.crash()
 	default:
 		m.replace()
 	}
-	require.Len(m, m.world.dead(), m.dead)
 }
 
 func (m *model) newWork() {
-	to := []string{toAny, toAny, toAlice, toBob}[m.rng.IntN(4)]
+	to := []string{toAny, toAlice, toBob, toAny}[m.below(4, "to")]
 	msg := m.message(to)
-	if m.rng.IntN(3) == 0 {
-		msg.Envelope.TtlMs = uint64(1 + m.rng.IntN(20_000))
+	if m.below(3, "2 for a TTL") == 2 {
+		msg.Envelope.TtlMs = uint64(1 + 1000*m.below(20, "TTL, seconds"))
 	}
 	op := &operation{attempts: make(map[string]uint32)}
 	if m.enqueue(op, msg, to, m.submit(msg)) {
@@ -166,10 +184,10 @@ func (m *model) enqueue(op *operation, msg queue.Message, addr string, got queue
 func (m *model) lost(op *operation) bool { return m.store[op.custodian] != op.custodianStore }
 
 func (m *model) ask(next bool) {
-	if len(m.ops) == 0 {
+	op := m.someOp()
+	if op == nil {
 		return
 	}
-	op := m.ops[m.rng.IntN(len(m.ops))]
 	msg := op.last
 	if next {
 		msg = m.attempt(op.last)
@@ -274,7 +292,7 @@ func (m *model) giveUp(r *modelRow, code ack.Code) {
 
 func (m *model) lease() {
 	agent := m.agent()
-	most := 1 + m.rng.IntN(4)
+	most := 1 + m.below(4, "one less than it takes")
 	h := m.holder(agent)
 	ds := m.request(queue.LeaseRequest{
 		Holder: h, Addresses: []string{toAny, "agent:" + agent}, Class: work,
@@ -315,7 +333,7 @@ func (m *model) takeCustody() {
 	if len(handed) == 0 {
 		return
 	}
-	r := handed[m.rng.IntN(len(handed))]
+	r := handed[m.below(len(handed), "row that was handed out")]
 	agent := m.agent()
 	may := r.last == agent && r.lastStore == m.store[agent]
 	m.custody(m.holder(agent), r.delivery, may)
@@ -330,15 +348,15 @@ func (m *model) takeCustody() {
 }
 
 func (m *model) outcome() {
-	if len(m.ops) == 0 {
+	op := m.someOp()
+	if op == nil {
 		return
 	}
-	op := m.ops[m.rng.IntN(len(m.ops))]
 	agent := m.agent()
 	id := m.someAttempt(op)
 	stage, code := ack.Fulfilled, ack.NoCode
-	if m.rng.IntN(2) == 0 {
-		stage, code = ack.Failed, []ack.Code{ack.InternalError, ack.Overloaded, ack.ValidationError}[m.rng.IntN(3)]
+	if n := m.below(4, "0 for FULFILLED"); n > 0 {
+		stage, code = ack.Failed, []ack.Code{ack.InternalError, ack.Overloaded, ack.ValidationError}[n-1]
 	}
 	// A full signal queue is another rule's matter, so it is kept short.
 	m.fetchSignals()
@@ -366,21 +384,21 @@ func (m *model) outcome() {
 	op.custodian, op.custodianStore, op.lastAgent, op.seen, op.withdrawn = agent, m.store[agent], agent, true, false
 }
 
-// someAttempt chooses in an order that the seed determines.
+// someAttempt draws one of an order that is always the same.
 func (m *model) someAttempt(op *operation) string {
 	ids := make([]string, 0, len(op.attempts))
 	for id := range op.attempts {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	return ids[m.rng.IntN(len(ids))]
+	return ids[m.below(len(ids), "attempt")]
 }
 
 func (m *model) withdrawSome() {
-	if len(m.ops) == 0 {
+	op := m.someOp()
+	if op == nil {
 		return
 	}
-	op := m.ops[m.rng.IntN(len(m.ops))]
 	switch r := op.row; {
 	case r == nil && op.withdrawn:
 		m.withdraw(op.last, withdrawn)
@@ -418,7 +436,7 @@ func (m *model) endAll(agent string) {
 func (m *model) crash() {
 	m.e = m.reopen()
 	m.expire()
-	for agent := range m.store {
+	for _, agent := range agents {
 		m.endAll(agent)
 	}
 	m.sweep()
@@ -427,7 +445,7 @@ func (m *model) crash() {
 // replace lets another instance of an agent speak for it.
 func (m *model) replace() {
 	agent := m.agent()
-	if m.rng.IntN(2) == 0 {
+	if m.below(2, "1 for another store") == 0 {
 		m.epoch[agent]++
 	} else {
 		m.store[agent], m.epoch[agent] = fmt.Sprint("s", m.id()), 1
@@ -450,7 +468,7 @@ func (m *model) fetchSignals() {
 // drain wants every row that is left, in order.
 func (m *model) drain() {
 	m.e = m.reopen()
-	for _, agent := range []string{"alice", "bob"} {
+	for _, agent := range agents {
 		m.endAll(agent)
 	}
 	m.fetchSignals()
