@@ -163,12 +163,14 @@ func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMess
 		}
 	case storagepb.QueueToken_STATE_DELIVERED:
 		switch {
-		case !e.lost(t):
-			answer = state(transportpb.Answer_STATE_DELIVERED)
 		case s.retry > t.GetRetryCount():
-			return e.again(c, s, known, t, s.queue())
-		default:
+			// Its sender may know sooner than the router that the attempt before has failed: from the end of a stream. A copy
+			// would let the custodian run it while the word that is still to come lets another agent have it too.
+			return e.again(c, s, known, t, e.retryQueue(t, s))
+		case e.lost(t):
 			answer = state(transportpb.Answer_STATE_LOST)
+		default:
+			answer = state(transportpb.Answer_STATE_DELIVERED)
 		}
 	default:
 		if s.retry > t.GetRetryCount() && t.GetStage() != commonpb.AckStage_FULFILLED {
@@ -182,10 +184,17 @@ func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMess
 	if refusal, err := c.alias(s, known, t); refusal != nil || err != nil {
 		return refusal, err
 	}
-	if t.GetState() != storagepb.QueueToken_STATE_WAITING && t.GetCustodian() != "" && !e.lost(t) {
+	if e.withCustodian(t) {
 		return answer, e.copyToCustodian(c, s, t)
 	}
 	return answer, nil
+}
+
+// withCustodian tells whether the last custodian has, or had, what its sender asks for. An attempt that the router itself
+// has ended is unknown to the custodian of the one before, who would run it.
+func (e *Engine) withCustodian(t *storagepb.QueueToken) bool {
+	return t.GetState() != storagepb.QueueToken_STATE_WAITING && t.GetCustodian() != "" && !e.lost(t) &&
+		(t.GetCustodySeq() == t.GetSeq() || t.GetStage() == commonpb.AckStage_FULFILLED)
 }
 
 // renewed tells whether a token that is done comes again for another operation: its sender has ended the earlier one for
@@ -247,7 +256,7 @@ func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId
 }
 
 // retryQueue is where a new attempt of a failed operation waits: at the agent whose record decides, or where any may
-// take it when there is no such agent, or it said that it cannot.
+// take it when there is no such agent, or it said that it cannot. What it has not said yet does not count any more.
 func (e *Engine) retryQueue(t *storagepb.QueueToken, s *submission) queueKey {
 	switch ack.Code(t.GetCode()) {
 	case ack.BufferFull, ack.AgentUnavailable, ack.AgentShutdown, ack.Overloaded:

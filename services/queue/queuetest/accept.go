@@ -107,6 +107,7 @@ var acceptRules = []rule{
 		// A copy waits for the custodian, one at a time, with the address as sent.
 		w.accept(m, delivered)
 		again := w.attempt(m)
+		again.Envelope.RetryCount = 0
 		w.accept(again, delivered)
 		w.restart()
 		w.nothing(bob(), work, toAny)

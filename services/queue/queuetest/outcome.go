@@ -129,7 +129,7 @@ var outcomeRules = []rule{
 		m := w.message(toAny)
 		w.deliver(m, alice())
 		again := w.attempt(m)
-		w.accept(again, delivered)
+		w.accept(again, isNew)
 		// Its custodian ends every alias; both attempts have failed then.
 		w.end(alice(), m, ack.Failed, ack.InternalError)
 		w.end(alice(), again, ack.Failed, ack.InternalError)

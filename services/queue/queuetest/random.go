@@ -68,7 +68,8 @@ type operation struct {
 	// custodian and its store, and who had the row last that was given up.
 	custodian, custodianStore, lastAgent string
 	seen, withdrawn                      bool
-	row                                  *modelRow
+	// row waits or is leased; latest is that of the latest attempt, taken the one whose custody was taken last.
+	row, latest, taken *modelRow
 }
 
 type modelRow struct {
@@ -177,6 +178,7 @@ func (m *model) enqueue(op *operation, msg queue.Message, addr string, got queue
 		}
 	}
 	op.row = &modelRow{op: op, message: msg, address: addr, accepted: m.now}
+	op.latest = op.row
 	m.rows = append(m.rows, op.row)
 	return true
 }
@@ -199,11 +201,10 @@ func (m *model) ask(next bool) {
 		require.Equal(m, leased, got.State)
 	case op.row != nil:
 		require.Equal(m, queued, got.State)
+	case op.state == delivered && retry > op.retry:
+		m.enqueue(op, msg, m.retryAddress(op), got)
+		return
 	case op.state == delivered && m.lost(op):
-		if retry > op.retry {
-			m.enqueue(op, msg, msg.To, got)
-			return
-		}
 		require.Equal(m, lost, got.State)
 	case op.state == delivered:
 		require.Equal(m, delivered, got.State)
@@ -219,7 +220,7 @@ func (m *model) ask(next bool) {
 	if next && op.row == nil {
 		op.last = msg
 	}
-	if op.row == nil && op.custodian != "" && !m.lost(op) {
+	if op.row == nil && op.custodian != "" && !m.lost(op) && (op.taken == op.latest || op.stage == ack.Fulfilled) {
 		m.copyTo(op, msg)
 	}
 }
@@ -342,6 +343,7 @@ func (m *model) takeCustody() {
 	}
 	m.drop(r)
 	if !r.copy {
+		r.op.taken = r
 		r.op.state, r.op.custodian, r.op.custodianStore, r.op.seen, r.op.lastAgent = delivered, agent, m.store[agent], true, agent
 	}
 	m.custody(m.holder(agent), r.delivery, r.op.custodian == agent)
@@ -378,6 +380,7 @@ func (m *model) outcome() {
 		return
 	}
 	if op.row != nil {
+		op.taken = op.row
 		m.drop(op.row)
 	}
 	op.state, op.stage, op.code, op.retry = done, stage, code, max(retry, op.retry)

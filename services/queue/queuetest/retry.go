@@ -1,6 +1,8 @@
 package queuetest
 
 import (
+	"time"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
@@ -59,6 +61,54 @@ var retryRules = []rule{
 			// The copy of that ask is bob's.
 			w.custody(bob(), w.one(bob(), toBob), true)
 		}
+	}},
+	{"AttemptBeforeTheWordOnTheLast", func(w *world) {
+		m := w.message(toAny)
+		w.deliver(m, alice())
+		// The sender has heard of the failure in another way than by its acknowledgement.
+		again := w.attempt(m)
+		w.accept(again, isNew)
+		w.restart()
+		w.end(alice(), m, ack.Failed, ack.Overloaded)
+		w.accept(again, queued)
+		w.nothing(bob(), work, toAny)
+		d := w.one(alice(), toAny, toAlice)
+		require.Equal(w, idOf(again), d.Envelope.GetMessageId())
+		w.custody(alice(), d, true)
+		w.restart()
+		w.end(alice(), m, ack.Failed, ack.Overloaded)
+		w.accept(again, delivered)
+		w.nothing(bob(), work, toAny)
+		w.end(alice(), again, ack.Fulfilled, ack.NoCode)
+		w.isDone(again, ack.Fulfilled, ack.NoCode)
+	}},
+	{"AttemptBeforeTheWordOnOneThatIsCopied", func(w *world) {
+		m := w.message(toAny)
+		w.deliver(m, alice())
+		w.accept(m, delivered)
+		again := w.attempt(m)
+		w.accept(again, isNew)
+		w.restart()
+		require.Equal(w, idOf(again), w.one(alice(), toAny, toAlice).Envelope.GetMessageId())
+		w.end(alice(), m, ack.Fulfilled, ack.NoCode)
+		w.isDone(again, ack.Fulfilled, ack.NoCode)
+		w.nothing(bob(), work, toAny)
+	}},
+	{"CopyIsForTheAgentThatHadTheAttempt", func(w *world) {
+		m := w.message(toAny)
+		w.deliver(m, alice())
+		w.end(alice(), m, ack.Failed, ack.Overloaded)
+		again := w.attempt(m)
+		again.Envelope.TtlMs = 1000
+		w.accept(again, isNew)
+		w.restart()
+		w.pass(2 * time.Second)
+		w.expire()
+		w.isDone(again, ack.Failed, ack.TTLExpired)
+		// Alice would take it for one that is to run.
+		w.nothing(alice(), work, toAlice)
+		w.isDone(m, ack.Failed, ack.TTLExpired)
+		w.nothing(alice(), work, toAlice)
 	}},
 	{"LostCustody", func(w *world) {
 		w.admit(alice(), false, queue.Admitted)
