@@ -304,12 +304,12 @@ func (d *driver) told(ctx context.Context, key string, res *text, err error) err
 
 // finished records an outcome, and tells the test of it.
 func (d *driver) finished(key, token string, err error) {
-	stage, code, ok := ending(err)
+	stage, code, note, ok := ending(err)
 	if !ok {
 		d.fail(fmt.Errorf("%s: %w", key, err))
 		return
 	}
-	d.history.Add(history.Event{Op: history.Finish, Kind: history.Return, Key: key, Token: token, Stage: stage, Code: code})
+	d.history.Add(history.Event{Op: history.Finish, Kind: history.Return, Key: key, Token: token, Stage: stage, Code: code, Note: note})
 	fmt.Println("finished", key)
 }
 

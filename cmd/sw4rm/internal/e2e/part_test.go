@@ -234,15 +234,15 @@ func numberOf(key string) int {
 	return n
 }
 
-// ending returns stage and code of an outcome, false when err is none.
-func ending(err error) (stage, code string, ok bool) {
+// ending returns stage and code of an outcome, and what it says, false when err is none.
+func ending(err error) (stage, code, note string, ok bool) {
 	var e *ack.Error
 	switch {
 	case err == nil:
-		return ack.Fulfilled.String(), "", true
+		return ack.Fulfilled.String(), "", "", true
 	case errors.As(err, &e):
-		return e.Stage.String(), e.Code.String(), true
+		return e.Stage.String(), e.Code.String(), e.Note, true
 	default:
-		return "", "", false
+		return "", "", "", false
 	}
 }

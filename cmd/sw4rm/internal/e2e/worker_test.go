@@ -86,7 +86,7 @@ func (p *part) handle(ctx context.Context, key string, out *exchange.Frames[*tex
 		err = ack.Failf(pl.trouble, "the first attempt of %s fails", key)
 	}
 	event.Kind = history.Return
-	event.Stage, event.Code, _ = ending(err)
+	event.Stage, event.Code, event.Note, _ = ending(err)
 	p.history.Add(event)
 	return err
 }

@@ -37,6 +37,7 @@ const (
 	InOrder    = "lanes keep their order"
 	InTime     = "nothing begins after its time to live"
 	TrueCause  = "what does not move has a true cause"
+	Poisoned   = "only what was cut off again and again is given up"
 	Bounded    = "memory stays bounded"
 	NotVacuous = "the run means something"
 )
@@ -49,7 +50,7 @@ func Check(events []Event, floor Floor) error {
 	nameAll(events)
 	var errs []error
 	for _, check := range []func([]Event) []*Violation{
-		checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkCauses,
+		checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkPoison, checkCauses,
 		floor.checkMemory, floor.check,
 	} {
 		for _, v := range check(events) {

@@ -114,13 +114,16 @@ type Event struct {
 	Bytes int64 `json:"bytes,omitempty"`
 	// Ref is the sender's own reference to the operation.
 	Ref string `json:"ref,omitempty"`
-	// Note is for people.
+	// Note is for people; that of a Finish is what the outcome says.
 	Note string `json:"note,omitempty"`
 }
 
 // String tells the event in one line, for reports.
 func (e Event) String() string {
 	text := fmt.Sprintf("%.3fs %s %s/%s", float64(e.T)/1e9, e.Actor, e.Op, e.Kind)
+	if e.Run > 0 {
+		text += fmt.Sprintf(" attempt=%d run=%d", e.Attempt, e.Run)
+	}
 	for _, f := range []struct{ name, value string }{
 		{"key", e.Key}, {"token", e.Token}, {"message", e.Message}, {"to", e.To}, {"store", e.Store}, {"place", string(e.Place)}, {"cause", string(e.Cause)}, {"stage", e.Stage}, {"code", e.Code}, {"note", e.Note},
 	} {
