@@ -36,7 +36,11 @@ const (
 	noteOutcomeUnknown = "outcome_unknown"
 	noteLostState      = "receiver_lost_state"
 	noteRanOut         = "ttl_expired: it was still with its sender"
+	noteTakenBack      = "ttl_expired: its sender took it back"
 )
+
+// wordWithdrawn is the note of the outcome that the router records for what its sender has taken back.
+const wordWithdrawn = "withdrawn"
 
 // handle returns the operation of a record, and makes an active one move. body is its payload if it is at hand.
 func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *storagepb.Body) *operation {
@@ -161,6 +165,10 @@ func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 	case transportpb.Answer_STATE_DONE:
 		o.accepted(at)
 		o.askAgain()
+		if ranOutWithdrawn(rec, ans) {
+			o.finish(ack.Failed, ack.TTLExpired, noteTakenBack)
+			return
+		}
 		o.change(o.a.buf.AckOut(o.a.base, ack.Ack{
 			ForMessageID: at.GetMessageId(), Stage: ack.Stage(ans.GetStage()), Code: ack.Code(ans.GetCode()), Note: ans.GetNote(),
 		}, reservedID))
@@ -169,6 +177,12 @@ func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 		o.askAgain()
 		o.schedule()
 	}
+}
+
+// ranOutWithdrawn tells whether the router's answer is what it recorded when this agent took the message back at the end of
+// its time to live, and was told that an agent may have had it.
+func ranOutWithdrawn(rec *storagepb.OutRecord, ans *transportpb.Answer) bool {
+	return ack.Stage(ans.GetStage()) == ack.TimedOut && ans.GetNote() == wordWithdrawn && rec.GetTtlMs() > 0 && !ttlEnd(rec).After(time.Now())
 }
 
 func (o *operation) accepted(at *storagepb.Attempt) {
