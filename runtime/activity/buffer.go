@@ -32,6 +32,7 @@ type Buffer struct {
 	low [classes]uint64
 	// frameBytes is the size of the frames of all active records.
 	frameBytes int64
+	data       dataState
 	scratch    tx
 	// drafts keeps the memory of operations that were recorded.
 	drafts sync.Pool
@@ -41,12 +42,14 @@ type Buffer struct {
 type tx struct {
 	batch store.Batch
 	meta  meta
+	// data tells that the agent's own data changes too.
+	data bool
 }
 
 // begin starts a change. The lock is held until it is committed or dropped.
 func (b *Buffer) begin() *tx {
 	b.scratch.batch.Reset()
-	b.scratch.meta = b.meta
+	b.scratch.meta, b.scratch.data = b.meta, false
 	return &b.scratch
 }
 
@@ -74,6 +77,10 @@ func (b *Buffer) commit(t *tx, vital bool, what string) (store.Mark, error) {
 	b.applied = mark
 	if vital {
 		b.vital = mark
+	}
+	if t.data {
+		b.data.version++
+		b.data.mark = mark
 	}
 	return mark, nil
 }
@@ -201,9 +208,10 @@ func (b *Buffer) Stats() Stats {
 		InFinished:    int(t[inFull].records + t[inBare].records + t[inHeld].records),
 		DedupBytes:    t.dedupBytes(),
 		DedupMaxBytes: b.cfg.DedupMaxBytes,
+		DataKeys:      int(t[dataEntries].records), DataBytes: t[dataEntries].bytes, DataMaxBytes: b.cfg.DataMaxBytes,
 	}
 	s.Warning = s.OutActive >= share(s.MaxOut) || s.InActive >= share(s.MaxIn) || s.InOwing >= share(s.MaxIn) ||
-		s.DedupBytes >= share(s.DedupMaxBytes)
+		s.DedupBytes >= share(s.DedupMaxBytes) || s.DataBytes >= share(s.DataMaxBytes)
 	return s
 }
 

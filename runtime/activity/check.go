@@ -20,8 +20,8 @@ type Summary struct {
 	Failed int
 	// WithoutPayload are operations that have ended and whose payload was lost to a salvage; nothing else loses one.
 	WithoutPayload int
-	// Frames counts the frames of streams, Entries the index entries.
-	Frames, Entries int
+	// Frames counts the frames of streams, Entries the index entries, Data the entries of the agent's own data.
+	Frames, Entries, Data int
 }
 
 // Check reads the whole buffer in r, which nobody changes meanwhile, and reports each contradiction: records that do not
@@ -29,7 +29,7 @@ type Summary struct {
 // the records. The error is the store's, or ctx's.
 func Check(ctx context.Context, r store.Reader, report func(*store.DamagedError)) (Summary, error) {
 	c := checker{r: r, report: report}
-	for _, step := range []func(context.Context) error{c.records, c.entries, c.belongings, c.counters} {
+	for _, step := range []func(context.Context) error{c.records, c.entries, c.belongings, c.data, c.counters} {
 		if err := step(ctx); err != nil {
 			return c.Summary, fmt.Errorf("check the activity buffer: %w", err)
 		}

@@ -213,6 +213,18 @@ func (c *checker) belonging(key, value []byte, rec Record) error {
 	return nil
 }
 
+// data counts the agent's own data.
+func (c *checker) data(ctx context.Context) error {
+	return WalkData(ctx, c.r, func(key string, value []byte) error {
+		c.Data++
+		c.totals.add(dataEntries, dataSize(key, value))
+		if !dataKeyFits(key) || len(value) > MaxDataValue {
+			c.wrong(dataKey(key), "data has a key or a value that nobody could have written")
+		}
+		return nil
+	})
+}
+
 // counters checks what the buffer counts.
 func (c *checker) counters(context.Context) error {
 	var m meta

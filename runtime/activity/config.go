@@ -15,6 +15,7 @@ const (
 	DefaultKeepBodies    = 10_000
 	DefaultKeepAge       = 24 * time.Hour
 	DefaultDedupMaxBytes = 1 << 30
+	DefaultDataMaxBytes  = 64 << 20
 )
 
 // Config sets the limits of a Buffer. Zero values are the defaults.
@@ -34,6 +35,8 @@ type Config struct {
 	// content key or a caller's key, are refused with BUFFER_FULL; the windows never shrink. Results that nobody handled
 	// have the same bound; beyond it Prune drops the oldest and logs it. Default: 1 GiB.
 	DedupMaxBytes int64
+	// DataMaxBytes bounds the agent's own data, keys and values together. Default: 64 MiB.
+	DataMaxBytes int64
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Jitter returns a random number in [0, 1) that spreads the waits between attempts. Default: math/rand.
@@ -57,6 +60,7 @@ func (c Config) withDefaults() Config {
 	c.KeepBodies = orDefault(c.KeepBodies, DefaultKeepBodies)
 	c.KeepAge = orDefault(c.KeepAge, DefaultKeepAge)
 	c.DedupMaxBytes = orDefault(c.DedupMaxBytes, DefaultDedupMaxBytes)
+	c.DataMaxBytes = orDefault(c.DataMaxBytes, DefaultDataMaxBytes)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

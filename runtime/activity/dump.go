@@ -20,7 +20,7 @@ import (
 
 const (
 	dumpFormat  = "sw4rm-activity"
-	dumpVersion = 1
+	dumpVersion = 2 // 1 had no data
 	// maxLine bounds a line of an export, in bytes.
 	maxLine = 256 << 20
 )
@@ -29,6 +29,7 @@ const (
 type dumpLine struct {
 	Head  *dumpHead  `json:"head,omitempty"`
 	Frame *dumpFrame `json:"frame,omitempty"`
+	Data  *dumpData  `json:"data,omitempty"`
 	End   *dumpEnd   `json:"end,omitempty"`
 	// Out and In are records, as JSON of their messages in sw4rm.storage.v1, as the rest is.
 	Out    json.RawMessage `json:"out,omitempty"`
@@ -64,14 +65,21 @@ type dumpFrame struct {
 	Frame  json.RawMessage `json:"frame"`
 }
 
+// dumpData is an entry of the agent's own data.
+type dumpData struct {
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
+}
+
 type dumpEnd struct {
 	Out    int `json:"out"`
 	In     int `json:"in"`
 	Frames int `json:"frames"`
+	Data   int `json:"data,omitempty"`
 }
 
 // Export writes the whole buffer in r, which nobody changes meanwhile, as lines of JSON: a head, each record with payload
-// and reply, its frames behind it, and an end with the counts. Import makes an equal buffer of them.
+// and reply, its frames behind it, the agent's own data, and an end with the counts. Import makes an equal buffer of them.
 func Export(ctx context.Context, r store.Reader, w io.Writer) (Summary, error) {
 	d := dumper{r: r, w: json.NewEncoder(w)}
 	d.w.SetEscapeHTML(false)
@@ -121,7 +129,18 @@ func (d *dumper) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.w.Encode(dumpLine{End: &dumpEnd{Out: d.sum.Out, In: d.sum.In, Frames: d.sum.Frames}})
+	err = WalkData(ctx, d.r, func(key string, value []byte) error {
+		d.sum.Data++
+		return d.w.Encode(dumpLine{Data: &dumpData{key, value}})
+	})
+	if err != nil {
+		return err
+	}
+	return d.w.Encode(dumpLine{End: d.sum.end()})
+}
+
+func (s Summary) end() *dumpEnd {
+	return &dumpEnd{Out: s.Out, In: s.In, Frames: s.Frames, Data: s.Data}
 }
 
 func toJSON(m proto.Message) (json.RawMessage, error) {
@@ -315,12 +334,14 @@ func (l *loader) line(text []byte) error {
 		return nil
 	case line.End != nil:
 		l.ended = true
-		if have := (dumpEnd{Out: l.sum.Out, In: l.sum.In, Frames: l.sum.Frames}); have != *line.End {
-			return fmt.Errorf("the export says that it has %+v, and it has %+v", *line.End, have)
+		if have := l.sum.end(); *have != *line.End {
+			return fmt.Errorf("the export says that it has %+v, and it has %+v", *line.End, *have)
 		}
 		return nil
 	case line.Frame != nil:
 		return l.frame(line.Frame)
+	case line.Data != nil:
+		return l.data(line.Data)
 	case line.Out != nil && line.In == nil:
 		return l.record(line, Record{Out: new(storagepb.OutRecord)}, line.Out)
 	case line.In != nil && line.Out == nil:
@@ -410,6 +431,14 @@ func (l *loader) frame(f *dumpFrame) error {
 	}
 	l.sum.Frames++
 	return l.put(frameKey(prefix, l.last.sequence(), f.Run, f.Number), &m)
+}
+
+func (l *loader) data(d *dumpData) error {
+	if !dataKeyFits(d.Key) || len(d.Value) > MaxDataValue {
+		return fmt.Errorf("data %.64q has a key or a value that no agent could have written", d.Key)
+	}
+	l.sum.Data++
+	return l.batch.set(dataKey(d.Key), d.Value)
 }
 
 // finish sets counters and marks to what they were.

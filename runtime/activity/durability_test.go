@@ -228,12 +228,12 @@ func changes() []change {
 		}},
 		{"DeferIn", true, func(g *ground) func() error {
 			_, rec := g.receive(g.arrival("token", 0))
-			return func() error { return g.DeferIn(g.ctx, rec.GetSequence()) }
+			return func() error { return g.DeferIn(g.ctx, rec.GetSequence(), nil) }
 		}},
 		{"FinishIn", true, func(g *ground) func() error {
 			_, rec := g.receive(g.arrival("token", 0))
 			return func() error {
-				return first(g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Fulfilled, 0, ""), body("answer"), "reply", g.newID))
+				return first(g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), Reply: body("answer"), ReplyID: "reply", NewID: g.newID}))
 			}
 		}},
 		{"OwedSentIn", false, func(g *ground) func() error {

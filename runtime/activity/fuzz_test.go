@@ -136,7 +136,7 @@ func (w *worker) receiveOnes(ctx context.Context) error {
 		seq := rec.GetSequence()
 		switch n {
 		case 0:
-			_, err = w.FinishIn(ctx, seq, outcome(ack.Failed, ack.InternalError, ""), body("y"), "r", w.names.newID)
+			_, err = w.FinishIn(ctx, seq, activity.Ending{Outcome: outcome(ack.Failed, ack.InternalError, ""), Reply: body("y"), ReplyID: "r", NewID: w.names.newID})
 			if err == nil {
 				a.Envelope.MessageId, a.Envelope.RetryCount = w.names.id("r"), 1
 				_, _, err = w.RecordIn(ctx, a)
@@ -146,7 +146,7 @@ func (w *worker) receiveOnes(ctx context.Context) error {
 				_, err = w.FrameIn(ctx, seq, 1, &storagepb.Frame{Body: body("1"), MessageId: "frame"})
 			}
 			if err == nil && n == 2 {
-				_, err = w.FinishIn(ctx, seq, outcome(ack.Fulfilled, 0, ""), nil, "", w.names.newID)
+				_, err = w.FinishIn(ctx, seq, activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), NewID: w.names.newID})
 			}
 		}
 		if err != nil {

@@ -262,7 +262,7 @@ func (g *ground) inNow(seq uint64) *storagepb.InRecord {
 
 func (g *ground) finish(seq uint64, s ack.Stage, c ack.Code, note string) *storagepb.InRecord {
 	g.Helper()
-	rec, err := g.FinishIn(g.ctx, seq, outcome(s, c, note), nil, "", g.newID)
+	rec, err := g.FinishIn(g.ctx, seq, activity.Ending{Outcome: outcome(s, c, note), NewID: g.newID})
 	require.NoError(g, err)
 	return rec
 }

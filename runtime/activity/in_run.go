@@ -80,32 +80,69 @@ func (b *Buffer) RetryIn(ctx context.Context, seq uint64, next time.Time) error 
 }
 
 // DeferIn notes, durably, that the handler left the answer to a later call.
-func (b *Buffer) DeferIn(ctx context.Context, seq uint64) error {
-	_, mark, err := b.updateIn(seq, true, "note a deferred answer", func(rec *storagepb.InRecord) bool {
-		was := rec.GetDeferred()
-		rec.Deferred, rec.NextRunAt = true, nil
-		return !was
-	})
+// What data has written, which may be nil, is stored with it; its errors are those of CommitData.
+func (b *Buffer) DeferIn(ctx context.Context, seq uint64, data *DataTx) error {
+	const what = "note a deferred answer"
+	if err := data.seal(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	b.mu.Lock()
+	mark, err := b.deferIn(seq, data, what)
+	b.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	return b.wait(ctx, mark)
 }
 
-// FinishIn records, durably and at once, a message's outcome, its reply if there is one, and what it owes: the reply, and
-// an acknowledgement for each message id that it came under and that was not answered yet. newID makes their message ids.
-// ErrFinished when it has its outcome.
-func (b *Buffer) FinishIn(ctx context.Context, seq uint64, o *storagepb.Outcome, reply *storagepb.Body, replyMessageID string, newID func() string) (*storagepb.InRecord, error) {
+func (b *Buffer) deferIn(seq uint64, data *DataTx, what string) (store.Mark, error) {
+	e, err := b.activeIn(seq)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	t := b.begin()
+	if err := b.addData(t, data); err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	if e.rec.GetDeferred() && !t.data {
+		return e.mark, nil
+	}
+	rec := copyIn(e.rec)
+	rec.Deferred, rec.NextRunAt = true, nil
+	return b.replaceIn(t, rec, true, what)
+}
+
+// Ending ends a received message.
+type Ending struct {
+	Outcome *storagepb.Outcome
+	// Reply is the reply, nil for none. ReplyID is the message id of the envelope that tells the end besides
+	// acknowledgements: a reply, a tool's error, the end of a stream; empty for none.
+	Reply   *storagepb.Body
+	ReplyID string
+	// NewID makes the message ids of acknowledgements.
+	NewID func() string
+	// Data is what the handler has written, stored in the same batch; nil for nothing.
+	Data *DataTx
+}
+
+// FinishIn records, durably and at once, a message's outcome, its reply if there is one, what it owes: the reply, and
+// an acknowledgement for each message id that it came under and that was not answered yet; and what its handler has
+// written. ErrFinished when it has its outcome. With Data the errors are also those of CommitData; nothing is recorded then.
+func (b *Buffer) FinishIn(ctx context.Context, seq uint64, end Ending) (*storagepb.InRecord, error) {
+	stage := ack.Stage(end.Outcome.GetStage())
 	switch {
-	case !ack.Stage(o.GetStage()).Terminal():
-		return nil, ack.Rejectf(ack.ValidationError, "end received message %d: %v is no terminal stage", seq, ack.Stage(o.GetStage()))
-	case newID == nil:
+	case !stage.Terminal():
+		return nil, ack.Rejectf(ack.ValidationError, "end received message %d: %v is no terminal stage", seq, stage)
+	case end.NewID == nil:
 		return nil, ack.Rejectf(ack.ValidationError, "end received message %d: nothing makes message ids", seq)
-	case reply != nil && replyMessageID == "":
+	case end.Reply != nil && end.ReplyID == "":
 		return nil, ack.Rejectf(ack.ValidationError, "end received message %d: its reply has no message_id", seq)
 	}
+	if err := end.Data.seal(); err != nil {
+		return nil, fmt.Errorf("end a received message: %w", err)
+	}
 	b.mu.Lock()
-	rec, mark, err := b.finishIn(seq, o, reply, replyMessageID, newID)
+	rec, mark, err := b.finishIn(seq, end)
 	b.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("end a received message: %w", err)
@@ -113,12 +150,16 @@ func (b *Buffer) FinishIn(ctx context.Context, seq uint64, o *storagepb.Outcome,
 	return rec, b.wait(ctx, mark)
 }
 
-func (b *Buffer) finishIn(seq uint64, o *storagepb.Outcome, reply *storagepb.Body, replyMessageID string, newID func() string) (*storagepb.InRecord, store.Mark, error) {
+func (b *Buffer) finishIn(seq uint64, end Ending) (*storagepb.InRecord, store.Mark, error) {
+	o, reply := end.Outcome, end.Reply
 	e, err := b.activeIn(seq)
 	if err != nil {
 		return nil, 0, err
 	}
 	t := b.begin()
+	if err := b.addData(t, end.Data); err != nil {
+		return nil, 0, err
+	}
 	rec := copyIn(e.rec)
 	rec.Outcome = b.outcome(ack.Stage(o.GetStage()), ack.Code(o.GetCode()), o.GetNote(), o.GetFrom(), o.GetMessageId())
 	if o.GetAt() != nil {
@@ -128,7 +169,7 @@ func (b *Buffer) finishIn(seq uint64, o *storagepb.Outcome, reply *storagepb.Bod
 	rec.HasReply = reply != nil
 	rec.Finished = t.meta.end.take()
 	frames := t.endInStream(e, rec)
-	oweAnswers(rec, replyMessageID, newID)
+	oweAnswers(rec, end.ReplyID, end.NewID)
 
 	replySize := 0
 	if reply != nil {

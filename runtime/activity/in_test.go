@@ -60,13 +60,13 @@ func TestReceivedLife(t *testing.T) {
 		now := g.inNow(seq)
 		assert.Nil(t, now.GetNextRunAt())
 		assert.EqualValues(t, 1, now.GetRuns()-now.GetForgivenRuns(), "a run that asked to run again does not count")
-		require.NoError(t, g.DeferIn(g.ctx, seq))
-		require.NoError(t, g.DeferIn(g.ctx, seq))
+		require.NoError(t, g.DeferIn(g.ctx, seq, nil))
+		require.NoError(t, g.DeferIn(g.ctx, seq, nil))
 		step()
 		assert.True(t, g.inNow(seq).GetDeferred())
 		assert.Equal(t, []uint64{seq}, sequences(g.OpenIn()))
 
-		done, err := g.FinishIn(g.ctx, seq, outcome(ack.Fulfilled, 0, "ok"), body("answer"), "reply-1", g.newID)
+		done, err := g.FinishIn(g.ctx, seq, activity.Ending{Outcome: outcome(ack.Fulfilled, 0, "ok"), Reply: body("answer"), ReplyID: "reply-1", NewID: g.newID})
 		require.NoError(t, err)
 		assert.Equal(t, commonpb.AckStage_FULFILLED, done.GetStage())
 		require.Len(t, done.GetOwed(), 2)
@@ -80,7 +80,7 @@ func TestReceivedLife(t *testing.T) {
 		reply, err := g.InReply(seq)
 		require.NoError(t, err)
 		assert.Equal(t, "answer", string(reply.GetPayload()))
-		_, err = g.FinishIn(g.ctx, seq, outcome(ack.Failed, 0, ""), nil, "", g.newID)
+		_, err = g.FinishIn(g.ctx, seq, activity.Ending{Outcome: outcome(ack.Failed, 0, ""), NewID: g.newID})
 		require.ErrorIs(t, err, activity.ErrFinished)
 
 		require.NoError(t, g.OwedSentIn(seq, "reply-1"))
@@ -109,15 +109,18 @@ func TestUnknownIn(t *testing.T) {
 	g := memoryGround(t, activity.Config{})
 	for name, err := range map[string]error{
 		"custody": g.CustodyIn(7), "drop": g.DropIn(g.ctx, 7), "read": g.ReadIn(7), "retry": g.RetryIn(g.ctx, 7, g.now),
-		"defer": g.DeferIn(g.ctx, 7), "owed": g.OwedSentIn(7, "x"),
-		"start":  func() error { _, err := g.StartIn(g.ctx, 7, true); return err }(),
-		"finish": func() error { _, err := g.FinishIn(g.ctx, 7, outcome(ack.Failed, 0, ""), nil, "", g.newID); return err }(),
-		"get":    func() error { _, err := g.In(7); return err }(),
-		"body":   func() error { _, err := g.InBody(7); return err }(),
-		"reply":  func() error { _, err := g.InReply(7); return err }(),
-		"token":  func() error { _, err := g.InByToken("a", "b", "c"); return err }(),
-		"empty":  func() error { _, err := g.InByToken("a", "b", ""); return err }(),
-		"id":     func() error { _, err := g.InByMessageID("x"); return err }(),
+		"defer": g.DeferIn(g.ctx, 7, nil), "owed": g.OwedSentIn(7, "x"),
+		"start": func() error { _, err := g.StartIn(g.ctx, 7, true); return err }(),
+		"finish": func() error {
+			_, err := g.FinishIn(g.ctx, 7, activity.Ending{Outcome: outcome(ack.Failed, 0, ""), NewID: g.newID})
+			return err
+		}(),
+		"get":   func() error { _, err := g.In(7); return err }(),
+		"body":  func() error { _, err := g.InBody(7); return err }(),
+		"reply": func() error { _, err := g.InReply(7); return err }(),
+		"token": func() error { _, err := g.InByToken("a", "b", "c"); return err }(),
+		"empty": func() error { _, err := g.InByToken("a", "b", ""); return err }(),
+		"id":    func() error { _, err := g.InByMessageID("x"); return err }(),
 	} {
 		require.ErrorIs(t, err, activity.ErrUnknown, name)
 	}
@@ -125,15 +128,15 @@ func TestUnknownIn(t *testing.T) {
 	for name, err := range map[string]error{
 		"no envelope": func() error { _, _, err := g.RecordIn(g.ctx, activity.Arrival{}); return err }(),
 		"stage": func() error {
-			_, err := g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Read, 0, ""), nil, "", g.newID)
+			_, err := g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Read, 0, ""), NewID: g.newID})
 			return err
 		}(),
 		"no ids": func() error {
-			_, err := g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Failed, 0, ""), nil, "", nil)
+			_, err := g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Failed, 0, "")})
 			return err
 		}(),
 		"no reply id": func() error {
-			_, err := g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Failed, 0, ""), body("x"), "", g.newID)
+			_, err := g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Failed, 0, ""), Reply: body("x"), ReplyID: "", NewID: g.newID})
 			return err
 		}(),
 	} {
@@ -250,7 +253,7 @@ func TestRerun(t *testing.T) {
 				seq := rec.GetSequence()
 				_, err := g.StartIn(g.ctx, seq, true)
 				require.NoError(t, err)
-				done, err := g.FinishIn(g.ctx, seq, outcome(tc.stage, tc.code, tc.note), body("old"), "reply-old", g.newID)
+				done, err := g.FinishIn(g.ctx, seq, activity.Ending{Outcome: outcome(tc.stage, tc.code, tc.note), Reply: body("old"), ReplyID: "reply-old", NewID: g.newID})
 				require.NoError(t, err)
 				others := 0
 				if name == "retryable" { // let the low-water mark pass it

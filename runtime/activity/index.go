@@ -46,7 +46,7 @@ func (r Record) indexEntries() []indexEntry {
 }
 
 // classNames are the classes' names in exports; their places have the classes' numbers.
-var classNames = [classes]string{"handled", "unhandled", "keyed", "held", "full", "bare", "held", "waiting"}
+var classNames = [classes]string{"handled", "unhandled", "keyed", "held", "full", "bare", "held", "waiting", "data"}
 
 // classAllowed tells whether a finished record may be kept for this reason.
 func (r Record) classAllowed(c class) bool {

@@ -28,6 +28,7 @@ const (
 	keyInMessage    = "im" // message id, producer → number, of finished messages
 	keyInOwing      = "io" // place of ending → number
 	keyKept         = "k"  // class, place of ending → kept
+	keyData         = "d"  // a handler's key → its value
 
 	keyNextOut  = "mo" // first number that is not reserved
 	keyNextIn   = "mi"

@@ -40,6 +40,7 @@ const (
 	inBare                    // received messages without it: for InKeep
 	inHeld                    // received messages that still owe envelopes: until they do not
 	outWaiting                // a count only: all operations of any class whose result nobody took yet
+	dataEntries               // a count only: the agent's own data, keys and values
 	classes
 )
 

@@ -376,7 +376,7 @@ func (m *model) end() {
 	run, err := m.g.StartIn(m.g.ctx, in.seq, true)
 	if in.done {
 		require.ErrorIs(m.g, err, activity.ErrFinished)
-		_, err = m.g.FinishIn(m.g.ctx, in.seq, outcome(stage, code, ""), nil, "", m.g.newID)
+		_, err = m.g.FinishIn(m.g.ctx, in.seq, activity.Ending{Outcome: outcome(stage, code, ""), NewID: m.g.newID})
 		require.ErrorIs(m.g, err, activity.ErrFinished)
 		return
 	}

@@ -43,7 +43,7 @@ func everything(t *testing.T) *ground {
 
 	g.receive(g.arrival("active", 0))
 	_, in := g.receive(g.arrival("answered", 0))
-	_, err = g.FinishIn(g.ctx, in.GetSequence(), outcome(ack.Fulfilled, 0, ""), body("answer"), g.id("m"), g.newID)
+	_, err = g.FinishIn(g.ctx, in.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), Reply: body("answer"), ReplyID: g.id("m"), NewID: g.newID})
 	require.NoError(t, err)
 	_, in = g.receive(g.arrival("failed", 0))
 	done := g.finish(in.GetSequence(), ack.Failed, ack.InternalError, "broken")
@@ -65,6 +65,7 @@ func everything(t *testing.T) *ground {
 	_, err = g.FrameIn(g.ctx, in.GetSequence(), 1, &storagepb.Frame{Body: body("part"), MessageId: g.id("f")})
 	require.NoError(t, err)
 	g.finish(in.GetSequence(), ack.Fulfilled, 0, "")
+	g.write(map[string]string{"balance": "7", "empty": "", "name/\u00e4": "x"})
 	g.reopen()
 	return g
 }
@@ -108,7 +109,7 @@ func TestCheckCounts(t *testing.T) {
 	require.NoError(t, err)
 	entries := sum.Entries
 	sum.Entries = 0
-	require.Equal(t, activity.Summary{OutOpen: 3, Out: 8, InOpen: 3, In: 6, Failed: 1, Frames: 9}, sum)
+	require.Equal(t, activity.Summary{OutOpen: 3, Out: 8, InOpen: 3, In: 6, Failed: 1, Frames: 9, Data: 3}, sum)
 	require.Greater(t, entries, 20)
 	seen := 0
 	last := ""
@@ -228,7 +229,7 @@ func TestImportErrors(t *testing.T) {
 		"nothing":       {"", "line 1: the export ends without its last line"},
 		"no JSON":       {"hello", "line 1: it is no line of an export"},
 		"no head":       {cat(all[1:]...), "line 1: the first line is no head of an export"},
-		"newer":         {strings.Replace(all[0], `"version":1`, `"version":2`, 1), "line 1: the export has version 2, and this version reads up to 1"},
+		"newer":         {strings.Replace(all[0], `"version":2`, `"version":3`, 1), "line 1: the export has version 3, and this version reads up to 2"},
 		"cut":           {cat(all[:len(all)-1]...), fmt.Sprintf("line %d: the export ends without its last line, so part of it is missing", len(all))},
 		"line missing":  {cat(all[0], cat(all[2:]...)), "the export says that it has"},
 		"more":          {cat(cat(all...), all[1]), "something follows the end of the export"},
@@ -237,6 +238,7 @@ func TestImportErrors(t *testing.T) {
 		"bad record":    {cat(all[0], `{"out":{"sequence":"x"}}`), "line 2: the record does not decode"},
 		"no attempt":    {cat(all[0], `{"out":{"sequence":"1"}}`), "line 2: operation 1: it has no attempt"},
 		"no number":     {cat(all[0], `{"in":{"aliases":[{"message_id":"m"}]}}`), "line 2: the record has no sequence"},
+		"no key":        {cat(all[0], `{"data":{"key":"","value":""}}`), `line 2: data "" has a key or a value that no agent could have written`},
 		"early frame":   {cat(all[0], `{"frame":{"run":1,"number":1,"frame":{}}}`), "line 2: a frame stands in front of every record"},
 		"bad class": {cat(all[0], `{"in":{"sequence":"1","finished":"1","aliases":[{"message_id":"m"}]},"kept":{"for":"keyed","bytes":1,"at_ns":1}}`),
 			`line 2: received message 1 is kept for "keyed"`},

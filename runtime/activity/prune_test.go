@@ -173,7 +173,7 @@ func TestPruneIn(t *testing.T) {
 		for range 5 {
 			a := g.arrival(g.id("token"), 0)
 			_, rec := g.receive(a)
-			done, err := g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Fulfilled, 0, ""), body("answer"), g.newID(), g.newID)
+			done, err := g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), Reply: body("answer"), ReplyID: g.newID(), NewID: g.newID})
 			require.NoError(t, err)
 			all, seqs = append(all, a), append(seqs, rec.GetSequence())
 			for _, o := range done.GetOwed() {
@@ -239,7 +239,7 @@ func TestPruneLeavesNothing(t *testing.T) {
 				require.NoError(t, g.HandledOut(rec.GetSequence()))
 			}
 			_, in := g.receive(g.arrival(g.id("token"), 0))
-			done, err := g.FinishIn(g.ctx, in.GetSequence(), outcome(ack.Fulfilled, 0, ""), body("answer"), g.newID(), g.newID)
+			done, err := g.FinishIn(g.ctx, in.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), Reply: body("answer"), ReplyID: g.newID(), NewID: g.newID})
 			require.NoError(t, err)
 			for _, o := range done.GetOwed() {
 				require.NoError(t, g.OwedSentIn(in.GetSequence(), o.GetMessageId()))

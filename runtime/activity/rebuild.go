@@ -46,7 +46,7 @@ func Rebuild(ctx context.Context, s store.Store, now time.Time, report func(stri
 	r := rebuilder{
 		s: s, now: now, report: report, batch: batcher{s: s}, kept: map[uint64]classAndKept{}, owing: map[uint64]uint64{}, ends: map[uint64]bool{},
 	}
-	for _, step := range []func(context.Context) error{r.readPlaces, r.conflicts, r.clear, r.records, r.orphans, r.finish} {
+	for _, step := range []func(context.Context) error{r.readPlaces, r.conflicts, r.clear, r.records, r.orphans, r.data, r.finish} {
 		err := step(ctx)
 		if err == nil {
 			err = r.batch.flush()
@@ -506,6 +506,14 @@ func (r *rebuilder) belongs(key, value []byte, rec Record) bool {
 	default:
 		return true
 	}
+}
+
+// data counts the agent's own data.
+func (r *rebuilder) data(ctx context.Context) error {
+	return WalkData(ctx, r.s, func(key string, value []byte) error {
+		r.meta.totals.add(dataEntries, dataSize(key, value))
+		return nil
+	})
 }
 
 // finish writes counters and totals.

@@ -55,7 +55,7 @@ func TestFullDisk(t *testing.T) {
 	change, err := g.ReplyOut(g.ctx, activity.Reply{Token: asked.GetToken(), CorrelationID: asked.GetCorrelationId(), From: "peer", MessageID: "r", Body: body("reply")})
 	require.NoError(t, err)
 	require.True(t, change.Finished)
-	done, err := g.FinishIn(g.ctx, in.GetSequence(), outcome(ack.Fulfilled, 0, ""), body("answer"), g.id("m"), g.newID)
+	done, err := g.FinishIn(g.ctx, in.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), Reply: body("answer"), ReplyID: g.id("m"), NewID: g.newID})
 	require.NoError(t, err)
 	require.Len(t, done.GetOwed(), 3, "the reply and two acknowledgements")
 	require.NoError(t, g.OwedSentIn(in.GetSequence(), done.GetOwed()[0].GetMessageId()))

@@ -205,7 +205,7 @@ func TestFramesOfAReceivedMessage(t *testing.T) {
 		require.ErrorIs(t, err, activity.ErrUnknown)
 		put(3)
 		step()
-		done, err := g.FinishIn(g.ctx, seq, outcome(ack.Failed, ack.InternalError, ""), nil, "end", g.newID)
+		done, err := g.FinishIn(g.ctx, seq, activity.Ending{Outcome: outcome(ack.Failed, ack.InternalError, ""), ReplyID: "end", NewID: g.newID})
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, done.GetStream().GetStored())
 		require.Len(t, done.GetOwed(), 2)

@@ -169,6 +169,9 @@ func DescribeKey(key []byte) string {
 	if len(key) < 2 {
 		return fmt.Sprintf("key %q", key)
 	}
+	if string(key[:1]) == keyData {
+		return fmt.Sprintf("data %q", key[1:])
+	}
 	names := map[string]string{
 		keyOutActive: "operation", keyOutDone: "operation", keyOutBody: "payload of operation", keyOutReply: "reply to operation",
 		keyOutFrame: "frame of operation", keyOutStream: "stream of operation", keyInActive: "received message",

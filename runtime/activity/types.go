@@ -132,6 +132,9 @@ type Stats struct {
 	OutFinished, OutUnhandled, InFinished int
 	// DedupBytes is what is kept to recognise repeated messages, DedupMaxBytes its limit.
 	DedupBytes, DedupMaxBytes int64
+	// DataKeys counts the agent's own data, DataBytes is its size, DataMaxBytes its limit.
+	DataKeys                int
+	DataBytes, DataMaxBytes int64
 	// Warning tells that a limit is 80 % used or more.
 	Warning bool
 }

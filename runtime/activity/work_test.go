@@ -218,7 +218,7 @@ func TestConcurrentUse(t *testing.T) {
 						if !assert.NoError(t, err) || v != activity.New {
 							continue
 						}
-						done, err := g.FinishIn(g.ctx, rec.GetSequence(), outcome(ack.Fulfilled, 0, ""), nil, "", func() string { return "own" + a.Envelope.GetMessageId() })
+						done, err := g.FinishIn(g.ctx, rec.GetSequence(), activity.Ending{Outcome: outcome(ack.Fulfilled, 0, ""), NewID: func() string { return "own" + a.Envelope.GetMessageId() }})
 						if assert.NoError(t, err) {
 							assert.NoError(t, g.OwedSentIn(rec.GetSequence(), done.GetOwed()[0].GetMessageId()))
 						}

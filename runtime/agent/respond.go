@@ -9,6 +9,7 @@ import (
 
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
 // Respond implements exchange.Responder. It may be called from any goroutine, and in a later process than the handler's.
@@ -32,16 +33,28 @@ func (a *Agent) Respond(ctx context.Context, d *exchange.Descriptor, ref exchang
 	case rec.GetFinished() != 0:
 		return fmt.Errorf("answer %q: %w", ref, exchange.ErrAnswered)
 	}
-	done, finishErr := a.finish(&task{a: a, rec: rec, h: &handler{d: d}}, reply, err)
-	switch {
-	case errors.Is(finishErr, activity.ErrFinished):
-		return fmt.Errorf("answer %q: %w", ref, exchange.ErrAnswered)
-	case finishErr != nil:
-		a.failure("record a deferred answer", finishErr)
-		return fmt.Errorf("answer %q: %w", ref, finishErr)
+	end := func(data *activity.DataTx) error {
+		done, err := a.finish(&task{a: a, rec: rec, h: &handler{d: d}}, reply, err, data)
+		if err == nil {
+			a.pay(done)
+		}
+		return err
 	}
-	a.pay(done)
-	return nil
+	var endErr error
+	if writes := exchange.WritesFrom(ctx); writes != nil {
+		endErr = a.transact(ctx, writes, end)
+	} else {
+		endErr = end(nil)
+	}
+	switch {
+	case endErr == nil:
+		return nil
+	case errors.Is(endErr, activity.ErrFinished):
+		return fmt.Errorf("answer %q: %w", ref, exchange.ErrAnswered)
+	case errors.Is(endErr, store.ErrFailed):
+		a.failure("record a deferred answer", endErr)
+	}
+	return fmt.Errorf("answer %q: %w", ref, endErr)
 }
 
 // unknownRef makes the buffer's error the one that callers know.

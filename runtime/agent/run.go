@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -34,7 +35,7 @@ func (a *Agent) queue(rec *storagepb.InRecord, h *handler, refusal error, placed
 		refusal = a.decodeRequest(t)
 	}
 	if refusal != nil {
-		a.end(t, nil, refusal)
+		a.end(t, nil, refusal, nil)
 		a.leave(t)
 		return
 	}
@@ -68,10 +69,17 @@ func (a *Agent) leave(t *task) {
 	t.leaveInflow()
 }
 
-// runTask runs a handler once and records what came of it. The dispatcher starts it in a goroutine of its own.
+// runTask runs a handler and records what came of it. The dispatcher starts it in a goroutine of its own.
 func (a *Agent) runTask(t *task) {
 	t.begin()
 	defer a.dispatch.finished(t)
+	a.runOnce(t)
+	for n := 0; t.rerun && a.awaitRerun(t, n); n++ {
+		a.runOnce(t)
+	}
+}
+
+func (a *Agent) runOnce(t *task) {
 	run, ready := a.begin(t)
 	if !ready {
 		return
@@ -83,15 +91,17 @@ func (a *Agent) runTask(t *task) {
 		a.conclude(ctx, t, nil, err)
 		return
 	}
+	ctx = a.withData(ctx, t)
 	reply, err := a.invoke(ctx, t)
 	closeFrames()
 	a.conclude(ctx, t, reply, err)
+	t.data.Close()
 }
 
 // begin counts the run and tells the sender that the message is read, unless the message must not run any more.
 func (a *Agent) begin(t *task) (run uint32, ready bool) {
 	if at := expiresAt(t.rec); !at.IsZero() && !time.Now().Before(at) {
-		a.end(t, nil, ack.Failf(ack.TTLExpired, "ttl_expired"))
+		a.end(t, nil, ack.Failf(ack.TTLExpired, "ttl_expired"), nil)
 		return 0, false
 	}
 	run, err := a.buf.StartIn(a.base, t.seq(), t.again)
@@ -102,7 +112,7 @@ func (a *Agent) begin(t *task) (run uint32, ready bool) {
 		a.failure("count the run of a handler", err)
 		return 0, false
 	case int(run)-a.forgiven(t) > maxRuns:
-		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns))
+		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns), nil)
 		return 0, false
 	}
 	if err := a.buf.ReadIn(t.seq()); err != nil {
@@ -141,6 +151,8 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	}
 	ctx := exchange.NewContext(context.WithValue(a.handlers, taskKey{}, t), info.WithRef(a.inRef(t.seq())))
 	ctx, cancel := context.WithCancelCause(ctx)
+	concluded := new(atomic.Bool)
+	t.concluded = concluded
 	timeout := t.h.policy.HandlerTimeout
 	if timeout <= 0 {
 		return ctx, cancel
@@ -148,11 +160,11 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	// The outcome is recorded when the time is over, whether or not the handler heeds its context. Its record cannot run
 	// again before it has returned.
 	timer := time.AfterFunc(timeout, func() {
-		if !t.concluded.CompareAndSwap(false, true) {
+		if !concluded.CompareAndSwap(false, true) {
 			return
 		}
 		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
-		a.end(t, nil, err)
+		a.end(t, nil, err, nil)
 		cancel(err)
 	})
 	return ctx, func(cause error) {
@@ -193,15 +205,19 @@ func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err 
 		if err := a.buf.RetryIn(a.base, t.seq(), time.Now()); err != nil && !errors.Is(err, activity.ErrFinished) {
 			a.failure("record that a handler runs again", err)
 		}
+	case err != nil:
+		a.end(t, nil, err, nil)
 	default:
-		a.end(t, reply, err)
+		a.end(t, reply, nil, t.data)
 	}
 }
 
-// end records a message's outcome with its reply and what this agent owes for it, in one batch.
-func (a *Agent) end(t *task, reply proto.Message, err error) {
-	rec, finishErr := a.finish(t, reply, err)
+// end records a message's outcome with its reply, what this agent owes for it, and what its handler has written, in one
+// batch.
+func (a *Agent) end(t *task, reply proto.Message, err error, data *activity.DataTx) {
+	rec, finishErr := a.finish(t, reply, err, data)
 	switch {
+	case data != nil && a.unwritten(t, finishErr):
 	case errors.Is(finishErr, activity.ErrFinished), errors.Is(finishErr, activity.ErrUnknown):
 		a.log.Warn("a message has its outcome already; another one is dropped", "ref", a.inRef(t.seq()), "error", err)
 	case finishErr != nil:
@@ -211,10 +227,12 @@ func (a *Agent) end(t *task, reply proto.Message, err error) {
 	}
 }
 
-func (a *Agent) finish(t *task, reply proto.Message, err error) (*storagepb.InRecord, error) {
+func (a *Agent) finish(t *task, reply proto.Message, err error, data *activity.DataTx) (*storagepb.InRecord, error) {
 	var body *storagepb.Body
 	if err == nil && t.h != nil {
-		body, err = a.encodeReply(t, reply)
+		if body, err = a.encodeReply(t, reply); err != nil {
+			data = nil
+		}
 	}
 	o := &storagepb.Outcome{Stage: commonpb.AckStage_FULFILLED, At: timestamppb.Now()}
 	if err != nil {
@@ -226,7 +244,7 @@ func (a *Agent) finish(t *task, reply proto.Message, err error) (*storagepb.InRe
 	if body != nil || tellsEnd(t.rec) || err != nil && isToolCall(t.rec) {
 		replyID = a.newID()
 	}
-	rec, err := a.buf.FinishIn(a.base, t.seq(), o, body, replyID, a.newID)
+	rec, err := a.buf.FinishIn(a.base, t.seq(), activity.Ending{Outcome: o, Reply: body, ReplyID: replyID, NewID: a.newID, Data: data})
 	if err == nil {
 		a.waiting.forget(t.seq())
 	}

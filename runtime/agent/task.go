@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
@@ -19,6 +20,10 @@ type task struct {
 	h    *handler
 	req  proto.Message
 	lane string
+	// data is the run's transaction over the agent's own data.
+	data *activity.DataTx
+	// rerun tells that the run was void and another one is due at once.
+	rerun bool
 	// again tells that the message may have been started before, so that the run is counted durably before it begins.
 	again bool
 
@@ -29,8 +34,9 @@ type task struct {
 	sends  map[string]int // sends so far, by exchange and address
 	placed bool           // it holds a place of the inbound window
 
-	// concluded is set by whatever fixes what came of the run: the handler's return or its timeout, the first of them.
-	concluded atomic.Bool
+	// concluded is set by whatever fixes what came of the present run: the handler's return or its timeout, the first of
+	// them.
+	concluded *atomic.Bool
 }
 
 type taskKey struct{}
@@ -97,6 +103,13 @@ func (t *task) leaveInflow() {
 		t.placed = false
 		t.a.inflow.release(t.rec.GetPayloadBytes())
 	}
+}
+
+// renew makes the task ready for another run of its handler.
+func (t *task) renew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rerun, t.again, t.sends = false, true, nil
 }
 
 // deriveKey names the n-th send of an exchange to an address by this message, so that a re-run of the handler finds what

@@ -59,9 +59,10 @@ func (w *waiting) forget(seq uint64) {
 
 // deferAnswer leaves a message to a later answer.
 func (a *Agent) deferAnswer(t *task) {
-	switch err := a.buf.DeferIn(a.base, t.seq()); {
+	switch err := a.buf.DeferIn(a.base, t.seq(), t.data); {
 	case err == nil:
 		a.watchTTL(t.rec)
+	case a.unwritten(t, err):
 	case !errors.Is(err, activity.ErrFinished): // finished: answered already
 		a.failure("record a deferred answer", err)
 	}
@@ -69,8 +70,8 @@ func (a *Agent) deferAnswer(t *task) {
 
 // retryRun leaves a message to a later run.
 func (a *Agent) retryRun(t *task, retry *ack.RetryError) {
-	at := time.Now().Add(retry.After)
 	a.log.Info("a handler asks to run again", "exchange", t.h.d.Name(), "after", retry.After, "error", retry.Err)
+	at := time.Now().Add(retry.After)
 	switch err := a.buf.RetryIn(a.base, t.seq(), at); {
 	case err == nil:
 		a.runLater(t.rec, t.h, at)
@@ -107,7 +108,7 @@ func (a *Agent) watchTTL(rec *storagepb.InRecord) {
 		if !current.GetDeferred() {
 			return
 		}
-		done, err := a.finish(&task{a: a, rec: current}, nil, ack.Failf(ack.TTLExpired, "ttl_expired: the answer was deferred for too long"))
+		done, err := a.finish(&task{a: a, rec: current}, nil, ack.Failf(ack.TTLExpired, "ttl_expired: the answer was deferred for too long"), nil)
 		switch {
 		case errors.Is(err, activity.ErrFinished): // answered at the same moment
 		case err != nil:

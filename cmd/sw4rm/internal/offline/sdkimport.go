@@ -169,7 +169,7 @@ func (i *sdkImporter) received(rec *sdkRecord, kind commonpb.MessageType, payloa
 		end.Stage, end.Code = commonpb.AckStage_FAILED, commonpb.ErrorCode_INTERNAL_ERROR
 		end.Note = fmt.Sprintf("outcome_unknown: imported at stage %s", stage)
 	}
-	done, err := i.b.FinishIn(i.ctx, stored.GetSequence(), end, nil, "", uuid.NewString)
+	done, err := i.b.FinishIn(i.ctx, stored.GetSequence(), activity.Ending{Outcome: end, NewID: uuid.NewString})
 	if err != nil {
 		return err
 	}

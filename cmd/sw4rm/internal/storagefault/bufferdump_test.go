@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -181,7 +182,12 @@ func countBuffer(d *storagecheck.Dump, b *activity.Buffer, s store.Store, recs [
 	if err := t.keys(s); err != nil {
 		return err
 	}
+	if err := t.data(b); err != nil {
+		return err
+	}
 	stats := b.Stats()
+	t.told("entries of data", int64(stats.DataKeys))
+	t.told("bytes of data", stats.DataBytes)
 	t.told("active operations", int64(stats.OutActive))
 	t.told("finished operations", int64(stats.OutFinished))
 	t.told("unhandled operations", int64(stats.OutUnhandled))
@@ -243,6 +249,22 @@ func (t tally) in(b *activity.Buffer, rec *storagepb.InRecord) error {
 	return err
 }
 
+// data counts what handlers have written: an entry for each fulfilled message, pruned ones included, and how many these are.
+// That each record has its entry, or none, is a part of its state.
+func (t tally) data(b *activity.Buffer) error {
+	return b.BeginData(context.Background()).Scan("", func(key string, value []byte) error {
+		t.is("entries of data", 1)
+		t.is("bytes of data", len(key)+len(value))
+		if key != dataCount {
+			t.is("counted messages", 1)
+			return nil
+		}
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		t.told("counted messages", n)
+		return err
+	})
+}
+
 // The classes of the order of endings, as they lie in the store.
 const (
 	keyedClass = 2
@@ -258,6 +280,7 @@ func (t tally) keys(s store.Store) error {
 		case string(key) == "mt":
 			return proto.Unmarshal(value, &stored)
 		case key[0] == 'm' || key[0] == 'l':
+		case key[0] == 'd':
 		case key[0] == 'k':
 			t.kept(int(key[1]), int(binary.BigEndian.Uint64(value[16:])))
 		default:
@@ -266,10 +289,11 @@ func (t tally) keys(s store.Store) error {
 		return nil
 	})
 	for class, total := range stored.GetKept() {
-		if class <= lastClass {
+		switch {
+		case class <= lastClass:
 			t.told(fmt.Sprint("records of class ", class), total.GetRecords())
 			t.told(fmt.Sprint("bytes of class ", class), total.GetBytes())
-		} else {
+		case class == lastClass+1:
 			t.told("operations that wait", total.GetRecords())
 			t.is("operations that wait", int(t["ou"].Told))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -49,7 +50,7 @@ func (b *buffer) stepIn(ctx context.Context, a *bufferActor, random *rand.Rand) 
 	case n == 4:
 		return b.with(a, at, "retry", true, func(seq uint64) error { return b.RetryIn(ctx, seq, b.clock.now().Add(time.Minute)) })
 	case n == 5 && !rec.GetDeferred():
-		return b.with(a, at, "defer", true, func(seq uint64) error { return b.DeferIn(ctx, seq) })
+		return b.with(a, at, "defer", true, func(seq uint64) error { return b.DeferIn(ctx, seq, nil) })
 	default:
 		return b.finish(ctx, a, at, random)
 	}
@@ -152,10 +153,37 @@ func (b *buffer) finish(ctx context.Context, a *bufferActor, at int, random *ran
 		id = a.newName("r")
 		reply = &storagepb.Body{ContentType: "text/plain", Payload: []byte("reply " + id)}
 	}
+	token := a.ins[at].rec.GetToken()
 	return b.with(a, at, "finish", true, func(seq uint64) error {
-		_, err := b.FinishIn(ctx, seq, o, reply, id, func() string { return a.newName("k") })
-		return err
+		for {
+			end := activity.Ending{Outcome: o, Reply: reply, ReplyID: id, NewID: func() string { return a.newName("k") }}
+			if o.GetStage() == commonpb.AckStage_FULFILLED {
+				end.Data = b.BeginData(ctx)
+				if err := writeData(end.Data, token); err != nil {
+					return err
+				}
+			}
+			if _, err := b.FinishIn(ctx, seq, end); !errors.Is(err, activity.ErrConflict) {
+				return err
+			}
+		}
 	})
+}
+
+// dataCount is the key under which each fulfilled message counts itself.
+const dataCount = "count"
+
+func dataOf(token string) string { return "done/" + token }
+
+// writeData writes what belongs to a fulfilled message.
+func writeData(tx *activity.DataTx, token string) error {
+	text, err := tx.Get(dataCount)
+	if err != nil {
+		return err
+	}
+	n, _ := strconv.Atoi(string(text))
+	return errors.Join(
+		tx.Set(dataCount, strconv.AppendInt(nil, int64(n+1), 10)), tx.Set(dataOf(token), []byte("of "+token)), tx.Delete("open/"+token))
 }
 
 // inState returns a received message and how it looks; nil when it is not there.
@@ -186,6 +214,11 @@ func inState(b *activity.Buffer, seq uint64) (*storagepb.InRecord, storagecheck.
 	if s.Reply, err = bodyText(b.InReply(seq)); err != nil {
 		return nil, s, err
 	}
+	done, err := b.BeginData(context.Background()).Get(dataOf(rec.GetToken()))
+	if err != nil {
+		return nil, s, err
+	}
+	s.More = append(s.More, fmt.Sprintf("written %q", done))
 	stream, err := b.InStream(seq)
 	if err != nil || stream == nil {
 		return rec, s, err
