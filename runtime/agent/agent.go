@@ -56,7 +56,7 @@ type Agent struct {
 	endBase                 context.CancelFunc
 	endHandlers, endNetwork context.CancelCauseFunc
 	stopped                 chan struct{} // closed when nothing moves any more
-	leaving                 chan struct{} // closed when the agent takes no more deliveries
+	leaving                 chan struct{} // closed when the agent takes no more work
 	wg                      sync.WaitGroup
 	offers                  sync.WaitGroup // reply handlers
 	closing                 sync.Once
@@ -191,7 +191,7 @@ func (a *Agent) Err() error {
 	return a.cause
 }
 
-// Close takes no more messages, waits for running handlers at most Config.DrainTimeout, hands what they owe to the
+// Close takes no more work, waits for running handlers at most Config.DrainTimeout, hands what they owe to the
 // router, and closes the buffer. What has not ended goes on when the agent starts again. A second Close waits for the
 // first.
 func (a *Agent) Close() error {
@@ -246,7 +246,8 @@ func (a *Agent) closeStore() error {
 	return nil
 }
 
-// drain lets running handlers end, and hands what they owe to the router.
+// drain takes no more work, lets running handlers end, with the answers that they wait for, and hands what they owe to the
+// router.
 func (a *Agent) drain() {
 	a.inflow.stop()
 	if s := a.outbox.current(); s != nil {

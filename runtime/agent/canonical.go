@@ -100,7 +100,7 @@ func (c *canonical) routerID() string { return c.ours }
 // credit does nothing: the canonical stream has no credit, its lease and the router's window bound what is under way.
 func (c *canonical) credit(transportpb.Class, uint32, uint64) {}
 
-// drain does nothing: there is no canonical way to say so. What still comes is not acknowledged, and delivered again.
+// drain does nothing: there is no canonical way to say so. What still comes is stored, and runs at the next start.
 func (c *canonical) drain() {}
 
 // call runs fn in order with others of its key, and never more than the slots at once.

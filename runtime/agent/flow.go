@@ -21,6 +21,8 @@ const (
 	// noteEvery is how many frames the router takes between two notes of it in the buffer. Frames that it has and nobody
 	// knows of are sent again after a restart, to be answered as known.
 	noteEvery = 16
+	// readerPatience is how long a handler of a closing agent waits for a reader that says nothing.
+	readerPatience = time.Second
 	// resendPause is the least time between two repetitions of frames that a reader misses.
 	resendPause = time.Second
 )
@@ -231,7 +233,7 @@ func (f *flow) end(err error) {
 	f.wake()
 }
 
-// await blocks until there is room for another frame, or the agent closes and hears no more of the reader. It gives the
+// await blocks until there is room for another frame, or the agent closes and hears nothing of the reader. It gives the
 // handler's place to others meanwhile.
 func (f *flow) await(ctx context.Context, t *task) error {
 	full, changed, err := f.full()
@@ -240,14 +242,20 @@ func (f *flow) await(ctx context.Context, t *task) error {
 	}
 	t.yield()
 	defer t.resume(ctx)
+	leaving, silent := f.a.leaving, (<-chan time.Time)(nil)
 	for reminded := 0; ; {
 		remind := time.NewTimer(doubled(remindFirst, reminded, remindLast))
 		select {
 		case <-changed:
+			if silent != nil {
+				silent = time.After(readerPatience)
+			}
 		case <-remind.C:
 			reminded++
 			f.remind()
-		case <-f.a.leaving:
+		case <-leaving:
+			leaving, silent = nil, time.After(readerPatience)
+		case <-silent:
 			remind.Stop()
 			return errDrain
 		case <-ctx.Done():

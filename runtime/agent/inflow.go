@@ -27,12 +27,15 @@ type inflow struct {
 
 func newInflow(max int, maxBytes int64) *inflow { return &inflow{max: max, maxBytes: maxBytes} }
 
-// hello returns the first credit of a new session.
+// hello returns the first credit of a new session; none for work once stop was called.
 func (f *inflow) hello() []*transportpb.Credit {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.session = nil
-	f.granted, f.grantedBytes = f.missing()
+	f.granted, f.grantedBytes = 0, 0
+	if !f.closed {
+		f.granted, f.grantedBytes = f.missing()
+	}
 	credit := []*transportpb.Credit{
 		{Class: transportpb.Class_CLASS_SIGNAL, Messages: matchMessages, Bytes: matchBytes},
 		{Class: transportpb.Class_CLASS_ANSWER, Messages: matchMessages, Bytes: matchBytes},

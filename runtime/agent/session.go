@@ -13,7 +13,7 @@ type session interface {
 	withdraw(w *transportpb.Withdraw)
 	ackDelivery(d *transportpb.DeliveryAck)
 	credit(class transportpb.Class, messages uint32, bytes uint64)
-	// drain asks the router for no more deliveries.
+	// drain asks the router for no more work.
 	drain()
 	// asks tells whether the router answers a repeated submission with what became of the message.
 	asks() bool

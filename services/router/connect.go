@@ -56,9 +56,10 @@ type connection struct {
 	ending     chan ending
 	failed     chan error
 
-	credit  credit
-	window  *window
-	waker   *waker
+	credit credit
+	window *window
+	waker  *waker
+	// drained says that the agent takes no more work.
 	drained atomic.Bool
 }
 

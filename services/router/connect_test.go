@@ -218,13 +218,21 @@ func TestClassesDoNotWaitForEachOther(t *testing.T) {
 	wait(t, a.deliveries[work])
 }
 
-func TestDrainStopsDeliveries(t *testing.T) {
+func TestDrainStopsWork(t *testing.T) {
 	w := newWorld(t, Options{})
 	b := w.connect(hello("b", "sb", 1))
+	c := w.connect(hello("c", "sc", 1))
 	b.frames(&transportpb.AgentFrame{Frame: &transportpb.AgentFrame_Drain{Drain: &transportpb.Drain{}}})
 	b.ping()
 	require.Equal(t, "new", w.reason(envelopeOf("m1", "a"), MetadataTo, "agent:b"))
 	require.Equal(t, transportpb.Answer_STATE_NEW, b.submit("agent:c", envelopeOf("m2", "b")).GetState(), "it may still send")
+	none(t, b.deliveries[work])
+	// What it has sent before still gets its answer.
+	wait(t, c.deliveries[work])
+	require.Equal(t, transportpb.Answer_STATE_NEW, c.submit("agent:b", ackOf("k1", "c", "m2", ack.Received, 0)).GetState())
+	wait(t, b.deliveries[signal])
+	require.Equal(t, transportpb.Answer_STATE_NEW, c.submit("agent:b", withType(envelopeOf("r1", "c"), "application/json; kind=reply")).GetState())
+	wait(t, b.deliveries[answer])
 	none(t, b.deliveries[work])
 	require.NoError(t, b.stream.CloseSend())
 	<-b.done

@@ -168,8 +168,8 @@ const (
 
 // room is what is left of a class's credit, as far as the stream keeps up.
 func (c *connection) room(class transportpb.Class) (int, int64) {
-	if c.drained.Load() {
-		return 0, 0
+	if class == transportpb.Class_CLASS_WORK && c.drained.Load() {
+		return 0, 0 // what its running handlers wait for still comes
 	}
 	messages, bytes := c.credit.left(class)
 	waiting, waitingBytes := c.out.waiting(class)

@@ -1423,7 +1423,7 @@ func (x *Credit) GetBytes() uint64 {
 	return 0
 }
 
-// Drain asks for no more deliveries.
+// Drain asks for no more work. Answers and signals still come: running handlers may wait for them.
 type Drain struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
