@@ -23,7 +23,9 @@ import (
 )
 
 // bufferSize is what a connection holds before its writer waits.
-const bufferSize = 1 << 20
+const bufferSize = 256 << 10
+
+var errNoRouter = errors.New("the test has stopped the router")
 
 // Net is a router and a registry with the agents of one test. The test's cleanup ends them.
 type Net struct {
@@ -35,7 +37,7 @@ type Net struct {
 	stop   func()
 
 	mu       sync.Mutex
-	listener *bufconn.Listener
+	listener *bufconn.Listener    // nil while the router is stopped
 	agents   map[string]*instance // the latest of each id
 	faults   map[string]*faults
 }
@@ -91,6 +93,9 @@ func (n *Net) StartRouter() {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	n.stop = func() {
+		n.mu.Lock()
+		n.listener = nil
+		n.mu.Unlock()
 		s.Stop()
 		core.Close()
 		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -175,6 +180,9 @@ func (n *Net) Dial() grpc.DialOption {
 		n.mu.Lock()
 		l := n.listener
 		n.mu.Unlock()
+		if l == nil {
+			return nil, errNoRouter
+		}
 		return l.DialContext(ctx)
 	})
 }
