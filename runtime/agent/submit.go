@@ -189,11 +189,19 @@ func (o *operation) accepted(at *storagepb.Attempt) {
 	if at.GetAcceptedAt() != nil {
 		return
 	}
-	if _, err := o.a.buf.AcceptedOut(o.seq, at.GetMessageId()); err != nil {
+	if _, err := o.a.buf.AcceptedOut(o.seq, at.GetMessageId()); overtaken(err) {
+		return
+	} else if err != nil {
 		o.a.failure("note that a message was accepted", err)
 		return
 	}
 	o.refresh()
+}
+
+// overtaken tells whether the operation has ended while something else was being done for it. Its acknowledgements are
+// applied beside, and whoever applied the last one sees to what follows.
+func overtaken(err error) bool {
+	return errors.Is(err, activity.ErrFinished) || errors.Is(err, activity.ErrUnknown)
 }
 
 // refused repeats what the router may take later, and ends what it never will.
@@ -407,7 +415,9 @@ func (o *operation) timedOut() {
 
 // attempt makes the next attempt durable and ready.
 func (o *operation) attempt() {
-	if _, err := o.a.buf.AttemptOut(o.a.base, o.seq, o.a.newID()); err != nil {
+	if _, err := o.a.buf.AttemptOut(o.a.base, o.seq, o.a.newID()); overtaken(err) {
+		return
+	} else if err != nil {
 		o.a.failure("record a new attempt", err)
 		return
 	}
