@@ -29,7 +29,11 @@ type Limits struct {
 	// MaxWork is the largest number of work messages that wait or are leased at one address. Signals and answers have
 	// bounds ten times as large, each their own.
 	MaxWork int
-	// DeliveryBudget is how often one message is handed out before it becomes a dead letter.
+	// DeliveryBudget is how many deliveries of one message may fail before it becomes a dead letter. A delivery fails when
+	// its lease runs out, and when the stream ends in which a holder without a store of its own had it: such a peer may
+	// have died of the message, and nobody else counts how often. That the stream of a named store ended does not count:
+	// connections break, and what a named store's process dies of, the store counts itself. Nor does the router's restart.
+	// A message that does not count is handed out again at the next stream only, so it cannot go round by itself.
 	DeliveryBudget int
 	// Window is how long a finished token is kept beyond its operation's deadline.
 	Window time.Duration
@@ -68,7 +72,8 @@ type Engine interface {
 	// capability is durable when Custody returns; that of a message that was sent to the agent itself need not be.
 	Custody(ctx context.Context, h Holder, seq int64, messageID string) (bool, error)
 
-	// Release gives the holder's leases back to their queues.
+	// Release gives the holder's leases back to their queues, because its stream has ended. Those of a holder without a
+	// store count as failed deliveries.
 	Release(ctx context.Context, h Holder) error
 
 	// Dead moves a message that the holder has leased to the dead letters, and owes its producer a FAILED signal where
@@ -194,7 +199,7 @@ type Delivery struct {
 	Envelope *commonpb.Envelope
 	// Bytes is the encoded size.
 	Bytes int64
-	// Deliveries counts the leases of this message, this one included.
+	// Deliveries counts the leases of this message, this one included, whether or not they failed.
 	Deliveries int
 }
 

@@ -149,6 +149,23 @@ func TestMessageThatNobodyAcknowledgesBecomesADeadLetter(t *testing.T) {
 	})
 }
 
+func TestBrokenConnectionsMakeNoDeadLetter(t *testing.T) {
+	bubble(t, Options{Limits: queue.Limits{DeliveryBudget: 3}}, func(t *testing.T, w *world) {
+		a := w.connect(hello("a", "sa", 1))
+		a.submit("agent:b", envelopeOf("m1", "a"))
+		for range 30 {
+			b := w.connect(hello("b", "sb", 1))
+			wait(t, b.deliveries[work])
+			b.close()
+			synctest.Wait()
+			none(t, b.deliveries[work])
+		}
+		b := w.connect(hello("b", "sb", 1))
+		require.True(t, b.ack(wait(t, b.deliveries[work]), 0))
+		none(t, a.deliveries[signal])
+	})
+}
+
 func TestAnotherStoreIsAdmittedWhenTheFirstHasGone(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, w *world) {
 		a := w.connect(hello("a", "sa", 1))

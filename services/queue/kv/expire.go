@@ -60,7 +60,7 @@ func (e *Engine) lockSwept(now time.Time) (wake []string, err error) {
 // sweepSome ends some rows in one batch, and says how many: leases first, since what comes back may have run out too. The
 // rows leave their heap while they are gathered, and return when the batch fails.
 func (e *Engine) sweepSome(c *change, now time.Time) (int, error) {
-	heap, end := &e.ends, c.endLease
+	heap, end := &e.ends, c.failLease
 	if r := e.ends.top(); r == nil || r.until.After(now) {
 		heap, end = &e.due, c.expire
 	}
@@ -95,8 +95,6 @@ func (e *Engine) sweepSome(c *change, now time.Time) (int, error) {
 // expire gives up a row whose wait has ended.
 func (c *change) expire(r *row, now time.Time) error {
 	switch {
-	case r.deliveries >= c.e.limits.DeliveryBudget:
-		return c.exhaust(r, now)
 	case r.expired(now):
 		return c.giveUp(r, now, ack.TTLExpired, fmt.Sprintf("%s after %v in the queue", reasonExpired, r.ttl))
 	default:

@@ -207,12 +207,29 @@ func (e *Engine) Release(ctx context.Context, h queue.Holder) error {
 	return nil
 }
 
-// endLease gives a leased row back, or gives it up when it was handed out as often as it may be.
+// endLease gives a row back whose holder's stream has ended.
 func (c *change) endLease(r *row, now time.Time) error {
-	if r.deliveries >= c.e.limits.DeliveryBudget {
+	if r.holder.Store == "" {
+		return c.failLease(r, now)
+	}
+	c.giveBack(r)
+	return nil
+}
+
+// failLease gives a leased row back with one delivery less, or gives it up when it has none left.
+func (c *change) failLease(r *row, now time.Time) error {
+	if r.spent+1 >= c.e.limits.DeliveryBudget {
 		return c.exhaust(r, now)
 	}
+	c.then = append(c.then, func(store.Mark) { r.spent++ })
+	c.giveBack(r)
+	p := r.record(r.deliveries, r.lastAgent, r.lastStore)
+	p.Spent++
+	return c.put(r.queue.rowKey(r.seq), p)
+}
+
+// giveBack lets a leased row wait again.
+func (c *change) giveBack(r *row) {
 	c.then = append(c.then, func(store.Mark) { c.e.giveBack(r) })
 	c.wake = append(c.wake, r.queue.address)
-	return nil
 }

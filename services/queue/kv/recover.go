@@ -96,7 +96,6 @@ func (e *Engine) recoverRows(ctx context.Context) error {
 }
 
 func (e *Engine) recoverQueue(k queueKey, head int64) error {
-	now := e.now()
 	return e.s.Scan(k.rowKey(head), k.rowsEnd(), func(key, value []byte) error {
 		var p storagepb.QueueRow
 		if err := decode(key, value, &p); err != nil {
@@ -107,10 +106,6 @@ func (e *Engine) recoverQueue(k queueKey, head int64) error {
 			return damaged(key, fmt.Errorf("it says that it is row %d at %q", r.seq, r.queue.address))
 		}
 		r.setDue(e.limits.KeepUnfetched)
-		if r.deliveries >= e.limits.DeliveryBudget {
-			// Its last lease ended with the process that gave it.
-			r.due = now
-		}
 		e.lastSeq = max(e.lastSeq, r.seq)
 		e.insert(r)
 		return nil

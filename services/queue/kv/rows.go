@@ -32,6 +32,8 @@ type row struct {
 	mark store.Mark
 
 	deliveries int
+	// spent counts the deliveries that failed.
+	spent int
 	// lastAgent and lastStore had it leased last.
 	lastAgent, lastStore string
 	// due ends its wait, zero for never.
@@ -87,6 +89,7 @@ func (r *row) record(deliveries int, agent, storeID string) *storagepb.QueueRow 
 		LastStore:  storeID,
 		Copy:       r.copy,
 		CopyStore:  r.copyStore,
+		Spent:      int32(min(r.spent, 1<<30)),
 	}
 	if r.work() {
 		p.TokenKey = r.token[:]
@@ -108,6 +111,7 @@ func rowOf(p *storagepb.QueueRow) *row {
 		copy:       p.GetCopy(),
 		copyStore:  p.GetCopyStore(),
 		deliveries: int(p.GetDeliveries()),
+		spent:      int(p.GetSpent()),
 		lastAgent:  p.GetLastAgent(),
 		lastStore:  p.GetLastStore(),
 	}

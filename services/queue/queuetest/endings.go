@@ -38,29 +38,54 @@ var deadRules = []rule{
 		w.accept(w.attempt(m), isNew)
 		w.one(bob(), toAny)
 	}},
-	{"DeliveryBudgetByRelease", func(w *world) {
+	{"LostStreamsOfUnnamedPeersCount", func(w *world) {
 		m := w.message(toAny)
 		w.accept(m, isNew)
 		for range Limits().DeliveryBudget {
-			w.one(alice(), toAny)
-			w.release(alice())
+			require.Empty(w, w.dead())
+			w.one(carol(), toAny)
+			w.release(carol())
+			w.e = w.reopen() // what has counted stays
 		}
-		w.restart()
 		require.Len(w, w.dead(), 1)
 		w.owed(m)
 	}},
-	{"DeliveryBudgetOverRestarts", func(w *world) {
+	{"LostStreamsOfStoresDoNotCount", func(w *world) {
+		w.admit(alice(), false, queue.Admitted)
 		m := w.message(toAny)
 		w.accept(m, isNew)
-		for range Limits().DeliveryBudget {
-			w.one(alice(), toAny)
-			w.e = w.reopen()
+		h := alice()
+		for n := range 3 * Limits().DeliveryBudget {
+			w.one(h, toAny)
+			if h.Stream++; n%2 == 0 {
+				h.Epoch++ // its process was started again
+				w.admit(h, true, queue.Admitted)
+				continue
+			}
+			before := h
+			before.Stream--
+			w.release(before)
+			w.admit(h, true, queue.Admitted)
 		}
-		w.pass(time.Minute)
-		w.expire()
-		w.nothing(alice(), work, toAny)
+		for n := range Limits().DeliveryBudget {
+			require.Empty(w, w.dead())
+			require.Equal(w, 3*Limits().DeliveryBudget+n+1, w.one(h, toAny).Deliveries)
+			w.pass(leaseTime)
+			w.expire()
+		}
 		require.Len(w, w.dead(), 1)
-		w.owed(m)
+	}},
+	{"RestartsDoNotCount", func(w *world) {
+		m := w.message(toAny)
+		w.accept(m, isNew)
+		for n := range 3 * Limits().DeliveryBudget {
+			w.one([]queue.Holder{alice(), carol()}[n%2], toAny)
+			w.e = w.reopen()
+			w.pass(time.Minute)
+			w.expire()
+		}
+		require.Empty(w, w.dead())
+		w.custody(alice(), w.one(alice(), toAny), true)
 	}},
 	{"LastHolderMayStillEndIt", func(w *world) {
 		m := w.message(toAny)

@@ -26,7 +26,7 @@ func Sequences(t *testing.T, parts int, open Open) {
 				m := &model{
 					world: newWorld(t, open, false),
 					rt:    t,
-					store: map[string]string{"alice": "s0", "bob": "s0"},
+					store: map[string]string{"alice": "s0", "bob": "s0"}, // carol names none
 					epoch: map[string]uint64{"alice": 1, "bob": 1},
 				}
 				m.pass(time.Hour) // an engine opens by the machine's clock, which is never ahead of the sequence's
@@ -80,6 +80,7 @@ type modelRow struct {
 	copyStore  string
 	accepted   time.Time
 	deliveries int
+	failed     int
 	leasedBy   string
 	until      time.Time
 	last       string
@@ -91,7 +92,7 @@ func (m *model) holder(agent string) queue.Holder {
 	return queue.Holder{Agent: agent, Store: m.store[agent], Epoch: m.epoch[agent], Stream: 1}
 }
 
-var agents = [...]string{"alice", "bob"}
+var agents = [...]string{"alice", "bob", "carol"}
 
 // below draws a number under n. What fails shrinks towards 0.
 func (m *model) below(n int, what string) int { return rapid.IntRange(0, n-1).Draw(m.rt, what) }
@@ -141,7 +142,7 @@ func (m *model) step(*rapid.T) {
 }
 
 func (m *model) newWork() {
-	to := []string{toAny, toAlice, toBob, toAny}[m.below(4, "to")]
+	to := []string{toAny, toAlice, toBob, toAny, toCarol}[m.below(5, "to")]
 	msg := m.message(to)
 	if m.below(3, "2 for a TTL") == 2 {
 		msg.Envelope.TtlMs = uint64(1 + 1000*m.below(20, "TTL, seconds"))
@@ -261,7 +262,7 @@ func (r *modelRow) expired(now time.Time) bool {
 func (m *model) sweep() {
 	for _, r := range slices.Clone(m.rows) {
 		if r.leasedBy != "" && !r.until.After(m.now) {
-			m.endLease(r)
+			m.failLease(r)
 		}
 	}
 	for _, r := range slices.Clone(m.rows) {
@@ -271,9 +272,10 @@ func (m *model) sweep() {
 	}
 }
 
-func (m *model) endLease(r *modelRow) {
+// failLease counts a delivery that was not acknowledged.
+func (m *model) failLease(r *modelRow) {
 	r.leasedBy = ""
-	if r.deliveries >= Limits().DeliveryBudget {
+	if r.failed++; r.failed >= Limits().DeliveryBudget {
 		m.giveUp(r, ack.AgentUnavailable)
 	}
 }
@@ -427,20 +429,25 @@ func (m *model) releaseAll(agent string) {
 	m.endAll(agent)
 }
 
+// endAll ends the leases of an agent's streams. They count where no store counts for itself.
 func (m *model) endAll(agent string) {
 	for _, r := range slices.Clone(m.rows) {
-		if r.leasedBy == agent {
-			m.endLease(r)
+		switch {
+		case r.leasedBy != agent:
+		case m.store[agent] == "":
+			m.failLease(r)
+		default:
+			r.leasedBy = ""
 		}
 	}
 }
 
-// crash restarts the engine: every lease has ended.
+// crash restarts the engine: every lease has ended, and nobody is to blame.
 func (m *model) crash() {
 	m.e = m.reopen()
 	m.expire()
-	for _, agent := range agents {
-		m.endAll(agent)
+	for _, r := range m.rows {
+		r.leasedBy = ""
 	}
 	m.sweep()
 }
@@ -448,6 +455,9 @@ func (m *model) crash() {
 // replace lets another instance of an agent speak for it.
 func (m *model) replace() {
 	agent := m.agent()
+	if m.store[agent] == "" {
+		return
+	}
 	if m.below(2, "1 for another store") == 0 {
 		m.epoch[agent]++
 	} else {
@@ -470,10 +480,7 @@ func (m *model) fetchSignals() {
 
 // drain wants every row that is left, in order.
 func (m *model) drain() {
-	m.e = m.reopen()
-	for _, agent := range agents {
-		m.endAll(agent)
-	}
+	m.crash()
 	m.fetchSignals()
 	for range 1000 {
 		if len(m.rows) == 0 {
@@ -481,8 +488,9 @@ func (m *model) drain() {
 		}
 		m.lease()
 		m.takeCustody()
-		m.releaseAll("alice")
-		m.releaseAll("bob")
+		for _, agent := range agents {
+			m.releaseAll(agent)
+		}
 	}
 	require.Empty(m, m.rows)
 }

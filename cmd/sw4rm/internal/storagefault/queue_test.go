@@ -52,6 +52,8 @@ type work struct {
 	expires    time.Time
 	seen       bool
 	deliveries int
+	// unanswered are the leases that ran out.
+	unanswered int
 	// seq and until are its lease; 0 while it has none.
 	seq   int64
 	until time.Time
@@ -135,7 +137,7 @@ func (q *routerQueue) open(ctx context.Context, s store.Store) (err error) {
 	if q.rec.len() == 0 {
 		return nil
 	}
-	// Leases have ended with the process. What was handed out too often is given up with the first look at the time.
+	// Leases have ended with the process.
 	for _, a := range q.actors {
 		for _, w := range a.works {
 			w.seq = 0
@@ -217,8 +219,8 @@ func (q *routerQueue) expire(ctx context.Context) error {
 // expire ends what has run out.
 func (a *queueActor) expire(now time.Time, e *storagecheck.Event) {
 	for _, w := range a.works {
-		if w.seq != 0 && !w.until.After(now) || w.stage == isQueued && w.seq == 0 && w.deliveries >= budget {
-			a.leaseEnded(w, now, e)
+		if w.seq != 0 && !w.until.After(now) {
+			a.leaseRanOut(w, now, e)
 		}
 		if w.stage == isQueued && w.seq == 0 && w.ttl > 0 && now.Sub(w.accepted) >= w.ttl {
 			a.died(w, ack.TTLExpired, now, e)
@@ -232,10 +234,10 @@ func (a *queueActor) expire(now time.Time, e *storagecheck.Event) {
 	}
 }
 
-// leaseEnded lets a message wait again, unless it was handed out too often.
-func (a *queueActor) leaseEnded(w *work, now time.Time, e *storagecheck.Event) {
+// leaseRanOut lets a message wait again, unless it was handed out in vain too often.
+func (a *queueActor) leaseRanOut(w *work, now time.Time, e *storagecheck.Event) {
 	w.seq = 0
-	if w.deliveries >= budget {
+	if w.unanswered++; w.unanswered >= budget {
 		a.died(w, ack.AgentUnavailable, now, e)
 	}
 }

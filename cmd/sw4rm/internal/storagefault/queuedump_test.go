@@ -226,8 +226,8 @@ func (r *queueRecords) leaseAll(ctx context.Context, e *kv.Engine) error {
 		if !slices.Contains(places[row.GetClass()], row.GetAddress()) {
 			places[row.GetClass()] = append(places[row.GetClass()], row.GetAddress())
 		}
-		// Copies are meant for their custodian's store, and what was handed out too often becomes a dead letter.
-		if !row.GetCopy() && row.GetDeliveries() < budget {
+		// Copies are meant for their custodian's store.
+		if !row.GetCopy() {
 			want[seq] = true
 		}
 	}
@@ -241,9 +241,6 @@ func (r *queueRecords) leaseAll(ctx context.Context, e *kv.Engine) error {
 		}
 		for _, got := range deliveries {
 			if !want[got.Seq] {
-				if r.rows[got.Seq] == nil {
-					continue // owed since, for what was handed out too often
-				}
 				return fmt.Errorf("row %d is handed out, and it is not its turn", got.Seq)
 			}
 			delete(want, got.Seq)
@@ -261,9 +258,6 @@ func (r *queueRecords) leaseAll(ctx context.Context, e *kv.Engine) error {
 // probe submits everything again, and lets instances that were replaced try to connect.
 func (r *queueRecords) probe(ctx context.Context, d *storagecheck.Dump, e *kv.Engine) error {
 	for _, t := range r.tokens {
-		if row := r.rows[t.GetSeq()]; t.GetState() == storagepb.QueueToken_STATE_WAITING && row.GetDeliveries() >= budget {
-			continue
-		}
 		answer, err := queue.Submit(ctx, e, queue.Message{
 			Envelope: &commonpb.Envelope{
 				MessageId: t.GetMessageIds()[len(t.GetMessageIds())-1], IdempotencyToken: t.GetToken(), ProducerId: t.GetProducer(), RetryCount: t.GetRetryCount(),
@@ -276,7 +270,7 @@ func (r *queueRecords) probe(ctx context.Context, d *storagecheck.Dump, e *kv.En
 		d.Probes = append(d.Probes, storagecheck.Probe{Object: "work/" + t.GetProducer() + "/" + t.GetToken(), Answer: answerText(answer)})
 	}
 	for id, m := range r.ids {
-		if m.GetClass() == transportpb.Class_CLASS_WORK || r.rows[m.GetSeq()].GetDeliveries() >= budget {
+		if m.GetClass() == transportpb.Class_CLASS_WORK {
 			continue
 		}
 		answer, err := queue.Submit(ctx, e, queue.Message{

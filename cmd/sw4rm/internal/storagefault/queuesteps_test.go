@@ -87,7 +87,7 @@ func (q *routerQueue) again(ctx context.Context, a *queueActor, w *work) error {
 	next := *w
 	next.ids = append(next.ids[:len(next.ids):len(next.ids)], a.newName("m"))
 	next.stage, next.outcome, next.failed, next.retry = isQueued, "", false, w.retry+1
-	next.accepted, next.deliveries = now, 0
+	next.accepted, next.deliveries, next.unanswered = now, 0, 0
 	if expires := now.Add(keepUnknown); expires.After(w.expires) {
 		next.expires = expires
 	}
@@ -301,8 +301,7 @@ func (q *routerQueue) admit(ctx context.Context, a *queueActor, random *rand.Ran
 			if err := q.Release(ctx, a.worker); err != nil {
 				return err
 			}
-			a.released(q.clock.now(), e)
-			e.Durable = len(e.Saw) > 0
+			a.released()
 			return nil
 		})
 	}
@@ -317,7 +316,7 @@ func (q *routerQueue) admit(ctx context.Context, a *queueActor, random *rand.Ran
 			return err
 		}
 		a.worker = next
-		a.released(q.clock.now(), e)
+		a.released()
 		e.Durable, e.Saw = true, append(e.Saw, storagecheck.Version{Object: object, State: agentState(next.Store, next.Epoch)})
 		return nil
 	})
@@ -328,11 +327,9 @@ func agentState(storeID string, epoch uint64) storagecheck.State {
 }
 
 // released ends the worker's leases.
-func (a *queueActor) released(now time.Time, e *storagecheck.Event) {
+func (a *queueActor) released() {
 	for _, w := range a.works {
-		if w.seq != 0 {
-			a.leaseEnded(w, now, e)
-		}
+		w.seq = 0
 	}
 }
 

@@ -205,7 +205,9 @@ type QueueRow struct {
 	// It only repeats to its custodian what that one has already.
 	Copy bool `protobuf:"varint,15,opt,name=copy,proto3" json:"copy,omitempty"`
 	// The custodian's store, for a copy.
-	CopyStore     string `protobuf:"bytes,16,opt,name=copy_store,json=copyStore,proto3" json:"copy_store,omitempty"`
+	CopyStore string `protobuf:"bytes,16,opt,name=copy_store,json=copyStore,proto3" json:"copy_store,omitempty"`
+	// How many deliveries have ended in a way that counts against the delivery budget.
+	Spent         int32 `protobuf:"varint,17,opt,name=spent,proto3" json:"spent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +352,13 @@ func (x *QueueRow) GetCopyStore() string {
 		return x.CopyStore
 	}
 	return ""
+}
+
+func (x *QueueRow) GetSpent() int32 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
 }
 
 // QueueToken is what became of a token.
@@ -947,7 +956,7 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\freserved_seq\x18\x01 \x01(\x03R\vreservedSeq\x12&\n" +
 	"\x0fpruned_until_ms\x18\x02 \x01(\x03R\rprunedUntilMs\"\x1d\n" +
 	"\tQueueHead\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xcf\x03\n" +
+	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xe5\x03\n" +
 	"\bQueueRow\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12/\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x19.sw4rm.transport.v1.ClassR\x05class\x12\x18\n" +
@@ -973,7 +982,8 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"last_store\x18\x0e \x01(\tR\tlastStore\x12\x12\n" +
 	"\x04copy\x18\x0f \x01(\bR\x04copy\x12\x1d\n" +
 	"\n" +
-	"copy_store\x18\x10 \x01(\tR\tcopyStore\"\xe5\x06\n" +
+	"copy_store\x18\x10 \x01(\tR\tcopyStore\x12\x14\n" +
+	"\x05spent\x18\x11 \x01(\x05R\x05spent\"\xe5\x06\n" +
 	"\n" +
 	"QueueToken\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x0e\n" +
