@@ -47,9 +47,12 @@ func populated(t *testing.T) *world {
 	w := &world{t: t, root: t.TempDir()}
 	w.installation = up(t, nil, anyPorts(w.dir("_up"))...)
 	server := w.agent("server-1")
-	shout().Handle(server, func(_ context.Context, req *text) (*text, error) {
+	shout().Handle(server, func(ctx context.Context, req *text) (*text, error) {
 		if req.GetValue() == "bad" {
 			return nil, ack.Rejectf(ack.ValidationError, "it is bad\nin two lines")
+		}
+		if err := exchange.TxFrom(ctx).Set("last", []byte(req.GetValue()+"\x1b")); err != nil {
+			return nil, err
 		}
 		return wrapperspb.String(strings.ToUpper(req.GetValue())), nil
 	})
@@ -182,12 +185,35 @@ func TestBufferLs(t *testing.T) {
 	require.Equal(t, "{}", item["excerpt"])
 }
 
+// TestBufferData lists what a handler has stored, in the directory itself and in everything that is made of it.
+func TestBufferData(t *testing.T) {
+	w := populated(t)
+	w.stopServices()
+	dir := w.dir("server-1")
+	require.Equal(t, []string{"KEY|BYTES|VALUE", "last|6|three\ufffd"}, columns(w.ok("buffer", "data", dir)))
+	all := w.ok("buffer", "data", "--json", dir)
+	require.JSONEq(t, `{"key":"last","bytes":6,"value":"dGhyZWUb"}`, all)
+	require.Equal(t, "nothing to show\n", w.ok("buffer", "data", w.dir("client-1")))
+	w.fails(4, "buffer", "data", w.dir("_up"))
+
+	lines := filepath.Join(w.root, "server-1.jsonl")
+	require.NoError(t, os.WriteFile(lines, []byte(w.ok("buffer", "export", dir)), 0o600))
+	w.ok("buffer", "import", w.dir("imported"), lines)
+	w.ok("buffer", "salvage", dir, w.dir("salvaged"))
+	w.ok("buffer", "backup", dir, filepath.Join(w.root, "server-1.tar"))
+	w.ok("buffer", "restore", filepath.Join(w.root, "server-1.tar"), w.dir("restored"))
+	for _, name := range []string{"imported", "salvaged", "restored"} {
+		require.Equal(t, all, w.ok("buffer", "data", "--json", w.dir(name)), name)
+		require.Contains(t, w.ok("buffer", "verify", w.dir(name)), "1 entries of data", name)
+	}
+}
+
 func TestBufferVerify(t *testing.T) {
 	w := populated(t)
 	w.stopServices()
 	out := w.ok("buffer", "verify", w.dir("client-1"))
 	require.Regexp(t, `(?s)^read: \d+ files, \d+ bytes, \d+ records; format 1, store [0-9a-f]{32}, opened 1 times
-agent: 5 operations \(1 open, 1 failed and unhandled\), 0 received messages \(0 open\), 0 frames, \d+ index entries
+agent: 5 operations \(1 open, 1 failed and unhandled\), 0 received messages \(0 open\), 0 frames, 0 entries of data, \d+ index entries
 whole: nothing is damaged, and nothing contradicts itself
 $`, out)
 	require.Contains(t, w.ok("buffer", "verify", w.dir("server-1")), "4 received messages (0 open)")

@@ -110,7 +110,9 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 			a.sendFn = i.WrapSend(a.sendFn)
 		}
 	}
-	a.buf, err = activity.Open(a.base, s, activity.Config{MaxOut: cfg.MaxOut, MaxIn: cfg.MaxIn, Logger: a.log})
+	a.buf, err = activity.Open(a.base, s, activity.Config{
+		MaxOut: cfg.MaxOut, MaxIn: cfg.MaxIn, DataMaxBytes: cfg.MaxDataBytes, Logger: a.log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: open the activity buffer: %w", cfg.ID, err)
 	}

@@ -52,6 +52,9 @@ type Config struct {
 	MaxInboundBytes int64
 	// MaxOut and MaxIn bound the buffer's active records. Default: 10,000 each.
 	MaxOut, MaxIn int
+	// MaxDataBytes bounds the data that handlers store with exchange.TxFrom, keys and values together. Default:
+	// activity.DefaultDataMaxBytes, 64 MiB.
+	MaxDataBytes int64
 	// MinFreeDisk is how many bytes must be free on the disk of DataDir for new work: below it sends and messages that
 	// arrive are refused with BUFFER_FULL, note min_free_disk, while replies, outcomes and acknowledgements are still
 	// stored. Default: DefaultMinFreeDisk; 1 is as good as none.
@@ -101,6 +104,7 @@ func (c Config) Complete() (Config, error) {
 		def  int64
 	}{
 		{"MaxInboundBytes", &c.MaxInboundBytes, DefaultMaxInboundBytes},
+		{"MaxDataBytes", &c.MaxDataBytes, activity.DefaultDataMaxBytes},
 		{"MinFreeDisk", &c.MinFreeDisk, DefaultMinFreeDisk},
 		{"DrainTimeout", (*int64)(&c.DrainTimeout), int64(DefaultDrainTimeout)},
 		{"Heartbeat", (*int64)(&c.Heartbeat), int64(DefaultHeartbeat)},

@@ -33,6 +33,8 @@
 //		sent := agenttest.Sent(client, reviewv1.ReviewerExchanges.Review) // []*reviewv1.ReviewRequest
 //	})
 //
+// What handlers have written with exchange.TxFrom is read with the agent's Data, or the Fake's.
+//
 // Sent and Handled return what an agent has sent and handled, with its types; they work with a Fake too.
 //
 // # Faults

@@ -13,8 +13,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
 // fakeID is the agent id of what a Fake sends and answers.
@@ -28,6 +30,8 @@ type Fake struct {
 	t   testing.TB
 	ctx context.Context
 	wg  sync.WaitGroup
+	// data has what handlers write, and nothing else.
+	data *activity.Buffer
 
 	mu       sync.Mutex
 	handlers map[string]exchange.Handler
@@ -49,8 +53,13 @@ var _ interface {
 
 // NewFake returns a Fake without handlers. The test's cleanup ends those that still run.
 func NewFake(t testing.TB) *Fake {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &Fake{t: t, ctx: ctx, handlers: map[string]exchange.Handler{}}
+	data, err := activity.Open(ctx, store.NewMemory(), activity.Config{})
+	if err != nil {
+		t.Fatalf("agenttest: %v", err)
+	}
+	f := &Fake{t: t, ctx: ctx, data: data, handlers: map[string]exchange.Handler{}}
 	t.Cleanup(func() {
 		cancel()
 		f.wg.Wait()
@@ -111,7 +120,7 @@ func (f *Fake) Send(ctx context.Context, out *exchange.Outgoing) (exchange.Opera
 	m.started = fn != nil
 	f.mu.Unlock()
 	if fn == nil {
-		m.op.end(nil, asOutcome(ack.Rejectf(ack.UnsupportedMessageType, "nothing handles %s. Fix: register a handler with the Fake", out.Exchange.Name())))
+		_ = m.op.end(nil, asOutcome(ack.Rejectf(ack.UnsupportedMessageType, "nothing handles %s. Fix: register a handler with the Fake", out.Exchange.Name())), nil) // it is new
 		return m.op, nil
 	}
 	f.wg.Go(func() { f.run(m, fn) })
@@ -128,15 +137,47 @@ func (f *Fake) Resume(_ context.Context, d *exchange.Descriptor, ref exchange.Re
 }
 
 // Respond implements exchange.Responder.
-func (f *Fake) Respond(_ context.Context, d *exchange.Descriptor, ref exchange.Ref, reply proto.Message, err error) error {
+func (f *Fake) Respond(ctx context.Context, d *exchange.Descriptor, ref exchange.Ref, reply proto.Message, err error) error {
 	m, findErr := f.find(d, ref)
 	if findErr != nil {
 		return findErr
 	}
-	if !m.op.end(reply, asOutcome(err)) {
-		return fmt.Errorf("answer %q: %w", ref, exchange.ErrAnswered)
+	end := func(tx *activity.DataTx) error { return m.op.end(reply, asOutcome(err), f.commit(tx)) }
+	if writes := exchange.WritesFrom(ctx); writes != nil {
+		return f.transact(ctx, writes, end)
 	}
-	return nil
+	return end(nil)
+}
+
+// Data calls fn with a transaction over what handlers have written, as the method of an agent does.
+func (f *Fake) Data(ctx context.Context, fn func(tx *exchange.Tx) error) error {
+	return f.transact(ctx, fn, func(tx *activity.DataTx) error { return f.data.CommitData(ctx, tx) })
+}
+
+func (f *Fake) transact(ctx context.Context, fn func(*exchange.Tx) error, commit func(*activity.DataTx) error) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		tx := f.data.BeginData(ctx)
+		if err := fn(exchange.NewTx(tx)); err != nil {
+			tx.Close()
+			return err
+		}
+		if err := commit(tx); !errors.Is(err, activity.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// commit returns what stores a transaction's writes.
+func (f *Fake) commit(tx *activity.DataTx) func() error {
+	return func() error {
+		if tx == nil {
+			return nil
+		}
+		return f.data.CommitData(f.ctx, tx)
+	}
 }
 
 func (f *Fake) find(d *exchange.Descriptor, ref exchange.Ref) (*fakeMessage, error) {
@@ -171,7 +212,8 @@ func (f *Fake) run(m *fakeMessage, fn exchange.Handler) {
 			From: fakeID, To: m.out.To.String(), Exchange: m.out.Exchange.Name(), MessageID: string(m.op.ref),
 			CorrelationID: m.out.CorrelationID, Token: string(m.op.ref), Attempt: 1, Run: run,
 		}
-		ctx := exchange.NewContext(f.ctx, info.WithRef(m.op.ref))
+		tx := f.data.BeginData(f.ctx)
+		ctx := exchange.WithTx(exchange.NewContext(f.ctx, info.WithRef(m.op.ref)), exchange.NewTx(tx))
 		if m.out.Exchange.Kind() == exchange.KindStream {
 			if run > 1 && m.out.Exchange.Policy().Resume != exchange.ContinueOnResume {
 				m.op.restart()
@@ -182,18 +224,24 @@ func (f *Fake) run(m *fakeMessage, fn exchange.Handler) {
 		var retry *ack.RetryError
 		switch {
 		case errors.Is(err, exchange.ErrDeferred):
-			return
+			err = f.data.CommitData(f.ctx, tx)
 		case errors.As(err, &retry):
+			tx.Close()
 			select {
 			case <-time.After(retry.After):
 				continue
 			case <-f.ctx.Done():
 				return
 			}
-		case err != nil:
-			m.op.end(nil, asOutcome(err))
-		default:
-			m.op.end(reply, nil)
+		case err == nil:
+			err = m.op.end(reply, nil, f.commit(tx))
+		}
+		if errors.Is(err, activity.ErrConflict) {
+			continue
+		}
+		tx.Close()
+		if err != nil && !errors.Is(err, exchange.ErrAnswered) {
+			_ = m.op.end(nil, asOutcome(err), nil) // it may have been answered meanwhile
 		}
 		return
 	}

@@ -3,6 +3,7 @@ package agenttest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 
@@ -25,7 +26,7 @@ func Delivered(err error) *exchange.Delivery {
 // counts.
 func Delivery() (d *exchange.Delivery, end func(err error)) {
 	op := newOperation(givenRef)
-	return exchange.NewDelivery(op), func(err error) { op.end(nil, err) }
+	return exchange.NewDelivery(op), func(err error) { _ = op.end(nil, err, nil) }
 }
 
 // Replied returns the handle of a request that was answered with res, or has ended with err when that is not nil.
@@ -39,7 +40,7 @@ func Replied[Res proto.Message](res Res, err error) *exchange.Pending[Res] {
 // that is not nil. Only its first call counts.
 func Pending[Res proto.Message]() (p *exchange.Pending[Res], end func(res Res, err error)) {
 	op := newOperation(givenRef)
-	return exchange.NewPending[Res](op), func(res Res, err error) { op.end(res, err) }
+	return exchange.NewPending[Res](op), func(res Res, err error) { _ = op.end(res, err, nil) }
 }
 
 // Streamed returns the handle of a streaming request that got these frames and has ended: FULFILLED for nil, else with
@@ -59,7 +60,7 @@ func Stream[Res proto.Message]() (p *exchange.PendingStream[Res], send func(fram
 	op := newOperation(givenRef)
 	return exchange.NewPendingStream[Res](given.Descriptor(), op),
 		func(frame Res) { op.frame(frame) },
-		func(err error) { op.end(nil, err) }
+		func(err error) { _ = op.end(nil, err, nil) }
 }
 
 // givenRef is the Ref of handles that belong to no agent.
@@ -85,22 +86,29 @@ func newOperation(ref exchange.Ref) *operation {
 	return &operation{ref: ref, changed: make(chan struct{})}
 }
 
-// change calls fn and tells those who wait, unless the operation has ended.
-func (o *operation) change(fn func()) bool {
+// change calls fn and tells those who wait, unless fn returns an error or the operation has ended, which is ErrAnswered.
+func (o *operation) change(fn func() error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.done {
-		return false
+		return fmt.Errorf("answer %q: %w", o.ref, exchange.ErrAnswered)
 	}
-	fn()
+	if err := fn(); err != nil {
+		return err
+	}
 	close(o.changed)
 	o.changed = make(chan struct{})
-	return true
+	return nil
 }
 
-// end fixes the outcome, and tells whether it was open until now.
-func (o *operation) end(reply proto.Message, err error) bool {
-	return o.change(func() {
+// end fixes the outcome when store, which may be nil, returns nil.
+func (o *operation) end(reply proto.Message, err error, store func() error) error {
+	return o.change(func() error {
+		if store != nil {
+			if err := store(); err != nil {
+				return err
+			}
+		}
 		o.done, o.stage, o.reply, o.err = true, ack.Fulfilled, reply, err
 		if err != nil {
 			o.stage, o.reply = ack.Failed, nil
@@ -108,18 +116,27 @@ func (o *operation) end(reply proto.Message, err error) bool {
 				o.stage = e.Stage
 			}
 		}
+		return nil
 	})
 }
 
-func (o *operation) reach(stage ack.Stage) { o.change(func() { o.stage = stage }) }
+// progress is change for what an operation that has ended does not take any more.
+func (o *operation) progress(fn func()) {
+	_ = o.change(func() error {
+		fn()
+		return nil
+	})
+}
+
+func (o *operation) reach(stage ack.Stage) { o.progress(func() { o.stage = stage }) }
 
 func (o *operation) frame(m proto.Message) {
-	o.change(func() { o.frames = append(o.frames, proto.Clone(m)) })
+	o.progress(func() { o.frames = append(o.frames, proto.Clone(m)) })
 }
 
 // restart tells the readers of frames that what they have got is void.
 func (o *operation) restart() {
-	o.change(func() {
+	o.progress(func() {
 		if len(o.frames) > 0 {
 			o.frames = append(o.frames, nil)
 		}

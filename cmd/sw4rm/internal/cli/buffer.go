@@ -35,7 +35,7 @@ func newBuffer() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBufferLs(), newBufferVerify(), newBufferSalvage(), newBufferExport(), newBufferImport(), newBufferBackup(),
+	cmd.AddCommand(newBufferLs(), newBufferData(), newBufferVerify(), newBufferSalvage(), newBufferExport(), newBufferImport(), newBufferBackup(),
 		newBufferRestore(), newBufferUpgrade())
 	return cmd
 }
@@ -94,6 +94,20 @@ times; of dead letters also the beginning of the payload.`,
 	cmd.Flags().BoolVar(&l.Open, "open", false, "what has not ended")
 	cmd.Flags().BoolVar(&l.JSON, "json", false, "one JSON object a line")
 	cmd.Flags().IntVar(&l.Limit, "limit", 0, "the last so many only; 0 is no limit")
+	return cmd
+}
+
+func newBufferData() *cobra.Command {
+	var asJSON bool
+	cmd := tool("data DIR", "List what an agent's handlers have stored",
+		`data lists what an agent's handlers have stored of their own: key, size, and the beginning of the value. --json writes one
+object a line, with whole values in base64.`,
+		`  sw4rm buffer data ./sw4rm-data/server-1
+  sw4rm buffer data --json ./sw4rm-data/server-1 | jq -r '.value | @base64d'`,
+		[]string{"DIR"}, func(cmd *cobra.Command, args []string) error {
+			return offline.ListData(cmd.Context(), args[0], asJSON, cmd.OutOrStdout())
+		})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
 }
 

@@ -345,7 +345,8 @@ func (s *stage) examine() {
 		}
 	}
 	for _, id := range workers {
-		buf := s.open(id).Buffer()
+		a := s.open(id)
+		buf, w := a.Buffer(), writtenBy(s.t.Context(), s.t, a)
 		require.Empty(s.t, buf.OpenIn(), "%s has work left", id)
 		for token, key := range tokens {
 			rec, err := buf.InByToken(clientID, planOf(key).to.String(), token)
@@ -354,11 +355,14 @@ func (s *stage) examine() {
 			}
 			require.NoError(s.t, err)
 			o := rec.GetOutcome()
+			shape := planOf(key).shape
+			w.note(s.t, token, ack.Stage(o.GetStage()) == ack.Fulfilled, shape == oneWay || shape == call)
 			s.history.Add(history.Event{
 				Actor: id, Op: history.Record, Kind: history.Info, Key: key, Token: token,
 				Stage: ack.Stage(o.GetStage()).String(), Code: ack.Code(o.GetCode()).String(),
 			})
 		}
+		w.settle(s.t)
 	}
 	require.Empty(s.t, s.open(clientID).Buffer().OpenOut())
 	require.NoError(s.t, s.history.Close())

@@ -85,6 +85,9 @@ func (p *part) handle(ctx context.Context, key string, out *exchange.Frames[*tex
 	if err == nil && pl.trouble != 0 && info.Attempt == 1 {
 		err = ack.Failf(pl.trouble, "the first attempt of %s fails", key)
 	}
+	if err == nil {
+		err = writeDone(exchange.TxFrom(ctx), info.Token, out == nil)
+	}
 	event.Kind = history.Return
 	event.Stage, event.Code, event.Note, _ = ending(err)
 	p.history.Add(event)

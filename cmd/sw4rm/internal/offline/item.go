@@ -159,6 +159,6 @@ func deadItem(d queue.DeadLetter) item {
 		Kind: "dead_letter", Number: uint64(d.Seq), State: "finished", Stage: "DEAD", Note: d.Reason, Peer: d.Envelope.GetProducerId(), To: d.To,
 		Type: d.Envelope.GetMessageType().String(), Token: d.Envelope.GetIdempotencyToken(), CorrelationID: d.Envelope.GetCorrelationId(),
 		MessageID: d.Envelope.GetMessageId(), Tries: d.Deliveries, Bytes: int64(len(payload)), CreatedAt: moment(d.AcceptedAt),
-		EndedAt: moment(d.DiedAt), Content: d.Envelope.GetContentType(), Excerpt: printable(string(payload[:min(len(payload), maxExcerpt)])),
+		EndedAt: moment(d.DiedAt), Content: d.Envelope.GetContentType(), Excerpt: excerpt(payload),
 	}
 }

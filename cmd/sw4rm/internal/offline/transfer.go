@@ -24,7 +24,7 @@ func Export(ctx context.Context, dir string, w, log io.Writer) error {
 			err = out.Flush()
 		}
 		if err == nil {
-			_, err = fmt.Fprintf(log, "exported: %d operations, %d received messages, %d frames\n", sum.Out, sum.In, sum.Frames)
+			_, err = fmt.Fprintf(log, "exported: %d operations, %d received messages, %d frames, %d entries of data\n", sum.Out, sum.In, sum.Frames, sum.Data)
 		}
 		return err
 	})
@@ -38,7 +38,7 @@ func Import(ctx context.Context, dir string, from io.Reader, log io.Writer) erro
 		if err != nil {
 			return fmt.Errorf("%w. Fix: use an export that is whole, as sw4rm buffer export wrote it", err)
 		}
-		out.line("imported: %d operations, %d received messages, %d frames", sum.Out, sum.In, sum.Frames)
+		out.line("imported: %d operations, %d received messages, %d frames, %d entries of data", sum.Out, sum.In, sum.Frames, sum.Data)
 		out.line("%s is a store of its own, %s", dir, s.Instance().ID)
 		return out.err
 	})

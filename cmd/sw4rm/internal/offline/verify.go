@@ -74,8 +74,8 @@ func verifyRecords(ctx context.Context, r store.Reader, kind Kind, report func(*
 		if err != nil {
 			return err
 		}
-		out.line("agent: %d operations (%d open, %d failed and unhandled), %d received messages (%d open), %d frames, %d index entries",
-			sum.Out, sum.OutOpen, sum.Failed, sum.In, sum.InOpen, sum.Frames, sum.Entries)
+		out.line("agent: %d operations (%d open, %d failed and unhandled), %d received messages (%d open), %d frames, %d entries of data, %d index entries",
+			sum.Out, sum.OutOpen, sum.Failed, sum.In, sum.InOpen, sum.Frames, sum.Data, sum.Entries)
 		if sum.WithoutPayload > 0 {
 			out.line("note: %d operations that have ended lost their payloads to an earlier salvage", sum.WithoutPayload)
 		}
