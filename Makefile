@@ -48,6 +48,7 @@ test: vet lint tidy generated unit faults outside demo ## Run the whole check.
 unit: ## Run the tests, with the race detector where there is a C compiler.
 	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
 	@go test $(RACE) ./... | { grep -v 'no test files' || true; }
+	@go test -run '^TestFit$$' $(MUTANTS)
 	@for m in $(filter-out bench,$(MODULES)); do (cd $$m && go test ./... | { grep -v 'no test files' || true; }); done
 
 # What the race detector would slow down too much, without it; "make unit" runs a share of it with it.
@@ -62,11 +63,19 @@ faults: ## Cut the power, fail the disk and damage files under buffer and queue:
 torture: ## Do SCALE (50) times the faults of "make test", from seed SEED (1) on.
 	SW4RM_TORTURE=$(SCALE) SW4RM_SEED=$(SEED) go test -v -count=1 -timeout 0 $(ARGS) $(FAULTS)
 
+# Planted bugs are tests behind a build tag.
+MUTANTS := -tags mutants ./cmd/sw4rm/internal/mutants
+
+.PHONY: mutants
+mutants: ## Plant bugs one at a time, and fail when a campaign lets one pass.
+	@go test -v -count=1 -timeout 0 $(ARGS) $(MUTANTS) | { grep -vE '^=== ' || true; }
+
 .PHONY: vet
 vet: ## Run gofmt and go vet.
 	@echo "== gofmt, go vet"
 	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "not formatted; run gofmt -w on:"; echo "$$files"; exit 1; fi
 	@go vet ./...
+	@go vet $(MUTANTS)
 	@for m in $(MODULES); do (cd $$m && go vet ./...); done
 
 .PHONY: lint
