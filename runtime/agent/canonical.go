@@ -222,7 +222,7 @@ func (c *canonical) deliver(item *routerpb.StreamItem) {
 	if env == nil {
 		return
 	}
-	to := address.Agent(c.agentID).String()
+	to := c.addressOf(item)
 	ct, err := envelope.ParseContentType(env.GetContentType())
 	if err == nil && ct.To != "" {
 		if a, err := address.Parse(ct.To); err == nil && a.Kind() == address.KindAgent && a.Name() != c.agentID {
@@ -236,6 +236,17 @@ func (c *canonical) deliver(item *routerpb.StreamItem) {
 		return // this agent's own, come back from a router that broadcasts
 	}
 	c.events.delivered(&transportpb.Delivery{Seq: item.GetSeq(), To: to, Class: classOf(env, ct), Envelope: env})
+}
+
+// addressOf returns the address that a message was sent to, as far as the router says so: the agent's own otherwise.
+func (c *canonical) addressOf(item *routerpb.StreamItem) string {
+	var said transportpb.ItemAddress
+	if err := proto.Unmarshal(item.ProtoReflect().GetUnknown(), &said); err == nil && c.ours != "" {
+		if to, err := address.Parse(said.GetTo()); err == nil {
+			return to.String()
+		}
+	}
+	return address.Agent(c.agentID).String()
 }
 
 // classOf tells the class of an envelope that comes without one.

@@ -141,6 +141,55 @@ func TestCanonicalRouterOfThisModule(t *testing.T) {
 	})
 }
 
+// served lets one agent serve test.v1.Echo.
+type served string
+
+func (s served) Capabilities(agent string) []string {
+	if agent == string(s) {
+		return []string{"test.v1.Echo"}
+	}
+	return nil
+}
+
+// TestCanonicalCapability has a stream of several windows, and a router whose word on custody is slow: what was sent to a
+// capability runs after it.
+func TestCanonicalCapability(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, err := router.Open(t.Context(), store.NewMemory(), router.Options{Directory: served("server"), Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		t.Cleanup(core.Close)
+		p := newPeer(t, func(s *grpc.Server) { core.Register(canonicalOnly(s)) })
+		const slow = 5 * time.Second
+		server := p.agentOn("server", store.NewMemory(), grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				err := invoker(ctx, method, req, reply, cc, opts...)
+				if ack, ok := req.(*routerpb.DeliveryAckRequest); ok && ack.GetAgentId() == "server" {
+					time.Sleep(slow)
+				}
+				return err
+			}))
+		began := make(chan time.Time, 1)
+		count.Handle(server, func(ctx context.Context, _ *text, out *exchange.Frames[*text]) error {
+			began <- time.Now()
+			info, _ := exchange.InfoFrom(ctx)
+			assert.Equal(t, "capability:test.v1.Echo", info.To)
+			return numbers(out, 200)
+		})
+		client := p.agent("client")
+		start(t, server)
+		sent := time.Now()
+		c := exchange.NewClient(client, address.Capability("test.v1.Echo"))
+		stream, err := count.Send(t.Context(), c, str("x"))
+		require.NoError(t, err)
+		synctest.Wait()
+		start(t, client)
+		got, err := collect(stream.Frames(t.Context()))
+		require.NoError(t, err)
+		assert.Equal(t, upTo(200), got)
+		assert.GreaterOrEqual(t, (<-began).Sub(sent), slow)
+	})
+}
+
 // TestCanonicalCapabilitySurvivesARefusedStream has a stream that fails before the router has shown which one it is.
 func TestCanonicalCapabilitySurvivesARefusedStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

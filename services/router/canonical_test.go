@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	routerpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/router"
@@ -276,4 +277,28 @@ func TestCanonicalMembersOfACapability(t *testing.T) {
 	require.Equal(t, "m3", b.next().GetMsg().GetMessageId())
 	require.Equal(t, "new", w.reason(envelopeOf("m4", "a"), MetadataTo, "capability:code.review"))
 	require.Equal(t, "queued", w.reason(envelopeOf("m4", "a"), MetadataTo, "capability:code.review"))
+}
+
+// TestOnlyAgentsOfThisModuleGetTheAddress looks at the items of a capability's messages: peers that name no instance get
+// what the protocol has, and nothing else.
+func TestOnlyAgentsOfThisModuleGetTheAddress(t *testing.T) {
+	directory := &table{agents: map[string][]string{"b": {"cap"}}}
+	w := newWorld(t, Options{Directory: directory})
+	require.Equal(t, "new", w.reason(envelopeOf("m1", "a"), MetadataTo, "capability:cap"))
+	foreign := w.incoming("b")
+	item := foreign.next()
+	require.Empty(t, item.ProtoReflect().GetUnknown())
+	require.True(t, w.acknowledge("b", item, 0))
+	foreign.close()
+
+	directory.set("b")
+	directory.set("c", "cap")
+	require.Equal(t, "new", w.reason(envelopeOf("m2", "a"), MetadataTo, "capability:cap"))
+	require.Equal(t, "new", w.reason(envelopeOf("m3", "a"), MetadataTo, "agent:c"))
+	ours := w.incoming("c", MetadataInstance, "sc/1")
+	for _, want := range []string{"capability:cap", ""} {
+		var said transportpb.ItemAddress
+		require.NoError(t, proto.Unmarshal(ours.next().ProtoReflect().GetUnknown(), &said))
+		require.Equal(t, want, said.GetTo())
+	}
 }

@@ -8,9 +8,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	routerpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/router"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
@@ -134,12 +136,30 @@ func (in *incoming) serve(ctx context.Context) error {
 
 func (in *incoming) send(batch []*transportpb.RouterFrame) error {
 	for _, f := range batch {
-		d := f.GetDelivery()
-		if err := in.stream.Send(&routerpb.StreamItem{Msg: d.GetEnvelope(), Seq: d.GetSeq()}); err != nil {
+		item, err := in.item(f.GetDelivery())
+		if err != nil {
+			return err
+		}
+		if err := in.stream.Send(item); err != nil {
 			return status.Errorf(codes.Unavailable, "write to the stream: %v", err)
 		}
 	}
 	return nil
+}
+
+// item is a delivery as the protocol has it. An agent of this module gets the address with it, by which it tells what other
+// members of a capability may get too.
+func (in *incoming) item(d *transportpb.Delivery) (*routerpb.StreamItem, error) {
+	item := &routerpb.StreamItem{Msg: d.GetEnvelope(), Seq: d.GetSeq()}
+	if in.holder.Store == "" || d.GetTo() == address.Agent(in.holder.Agent).String() {
+		return item, nil
+	}
+	to, err := proto.Marshal(&transportpb.ItemAddress{To: d.GetTo()})
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "encode the address of %d: %v", d.GetSeq(), err)
+	}
+	item.ProtoReflect().SetUnknown(to)
+	return item, nil
 }
 
 // room is what is left of a class's window.

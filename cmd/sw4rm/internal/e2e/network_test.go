@@ -35,9 +35,6 @@ func disturb(t *testing.T, canonical bool, operations, faults int) {
 	r := newRun(t, operations, faults)
 	ctx, cancel := context.WithTimeout(t.Context(), r.bound())
 	defer cancel()
-	if canonical {
-		t.Setenv(envAgentsOnly, "1")
-	}
 	s := newStage(t, r.operations)
 	s.relay(canonical)
 	s.cast()

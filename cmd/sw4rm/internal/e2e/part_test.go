@@ -36,8 +36,6 @@ const (
 	envProcess    = "SW4RM_E2E_PROCESS"
 	envDir        = "SW4RM_E2E_DIR"
 	envOperations = "SW4RM_E2E_OPERATIONS"
-	// envAgentsOnly leaves out capabilities, which the canonical RPCs do not name to those who get their messages.
-	envAgentsOnly = "SW4RM_E2E_AGENTS_ONLY"
 )
 
 // text is the payload of all exchanges: the key of the operation.
@@ -150,11 +148,7 @@ func planOf(key string) plan {
 		return v
 	}
 	p := plan{to: address.Capability(service)}
-	i := draw(3)
-	if os.Getenv(envAgentsOnly) != "" {
-		i %= uint64(len(workers))
-	}
-	if i < uint64(len(workers)) {
+	if i := draw(3); i < uint64(len(workers)) {
 		p.to = address.Agent(workers[i])
 	}
 	p.shape = shape(draw(uint64(shapes)))

@@ -262,9 +262,7 @@ func (s *stage) settle(floor history.Floor) {
 	require.NoError(s.t, err)
 	s.t.Log(history.Summarize(events))
 	floor.Operations, floor.Lanes = s.operations, s.operations/100
-	if os.Getenv(envAgentsOnly) == "" {
-		floor.Limited = s.operations / 40
-	}
+	floor.Limited = s.operations / 40
 	floor.Memory, floor.Slack = mostMemory, int64(2*s.services.lease+time.Second)
 	require.NoError(s.t, history.Check(events, floor))
 	require.NoError(s.t, conform(events))

@@ -1700,6 +1700,53 @@ func (x *StreamWindow) GetClosed() bool {
 	return false
 }
 
+// ItemAddress is what a router adds to a sw4rm.router.StreamItem for an agent that names its instance: a field with a
+// number of our own, which everybody else skips.
+type ItemAddress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address that the message was sent to, where that is not the agent itself.
+	To            string `protobuf:"bytes,8355,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ItemAddress) Reset() {
+	*x = ItemAddress{}
+	mi := &file_sw4rm_transport_v1_transport_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ItemAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ItemAddress) ProtoMessage() {}
+
+func (x *ItemAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_transport_v1_transport_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ItemAddress.ProtoReflect.Descriptor instead.
+func (*ItemAddress) Descriptor() ([]byte, []int) {
+	return file_sw4rm_transport_v1_transport_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ItemAddress) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 var File_sw4rm_transport_v1_transport_proto protoreflect.FileDescriptor
 
 const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
@@ -1821,7 +1868,9 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\x06stored\x18\x04 \x01(\x04R\x06stored\x12\x12\n" +
 	"\x04read\x18\x05 \x01(\x04R\x04read\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\bR\amissing\x12\x16\n" +
-	"\x06closed\x18\a \x01(\bR\x06closed*R\n" +
+	"\x06closed\x18\a \x01(\bR\x06closed\"\x1e\n" +
+	"\vItemAddress\x12\x0f\n" +
+	"\x02to\x18\xa3A \x01(\tR\x02to*R\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1844,7 +1893,7 @@ func file_sw4rm_transport_v1_transport_proto_rawDescGZIP() []byte {
 }
 
 var file_sw4rm_transport_v1_transport_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sw4rm_transport_v1_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_sw4rm_transport_v1_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sw4rm_transport_v1_transport_proto_goTypes = []any{
 	(Class)(0),                // 0: sw4rm.transport.v1.Class
 	(Answer_State)(0),         // 1: sw4rm.transport.v1.Answer.State
@@ -1870,9 +1919,10 @@ var file_sw4rm_transport_v1_transport_proto_goTypes = []any{
 	(*Ping)(nil),              // 21: sw4rm.transport.v1.Ping
 	(*Pong)(nil),              // 22: sw4rm.transport.v1.Pong
 	(*StreamWindow)(nil),      // 23: sw4rm.transport.v1.StreamWindow
-	(*common.Envelope)(nil),   // 24: sw4rm.common.Envelope
-	(common.AckStage)(0),      // 25: sw4rm.common.AckStage
-	(common.ErrorCode)(0),     // 26: sw4rm.common.ErrorCode
+	(*ItemAddress)(nil),       // 24: sw4rm.transport.v1.ItemAddress
+	(*common.Envelope)(nil),   // 25: sw4rm.common.Envelope
+	(common.AckStage)(0),      // 26: sw4rm.common.AckStage
+	(common.ErrorCode)(0),     // 27: sw4rm.common.ErrorCode
 }
 var file_sw4rm_transport_v1_transport_proto_depIdxs = []int32{
 	7,  // 0: sw4rm.transport.v1.ConnectRequest.frames:type_name -> sw4rm.transport.v1.AgentFrame
@@ -1893,13 +1943,13 @@ var file_sw4rm_transport_v1_transport_proto_depIdxs = []int32{
 	22, // 15: sw4rm.transport.v1.RouterFrame.pong:type_name -> sw4rm.transport.v1.Pong
 	18, // 16: sw4rm.transport.v1.Hello.credit:type_name -> sw4rm.transport.v1.Credit
 	0,  // 17: sw4rm.transport.v1.Submit.class:type_name -> sw4rm.transport.v1.Class
-	24, // 18: sw4rm.transport.v1.Submit.envelope:type_name -> sw4rm.common.Envelope
+	25, // 18: sw4rm.transport.v1.Submit.envelope:type_name -> sw4rm.common.Envelope
 	1,  // 19: sw4rm.transport.v1.Answer.state:type_name -> sw4rm.transport.v1.Answer.State
-	25, // 20: sw4rm.transport.v1.Answer.stage:type_name -> sw4rm.common.AckStage
-	26, // 21: sw4rm.transport.v1.Answer.code:type_name -> sw4rm.common.ErrorCode
+	26, // 20: sw4rm.transport.v1.Answer.stage:type_name -> sw4rm.common.AckStage
+	27, // 21: sw4rm.transport.v1.Answer.code:type_name -> sw4rm.common.ErrorCode
 	2,  // 22: sw4rm.transport.v1.WithdrawAnswer.state:type_name -> sw4rm.transport.v1.WithdrawAnswer.State
 	0,  // 23: sw4rm.transport.v1.Delivery.class:type_name -> sw4rm.transport.v1.Class
-	24, // 24: sw4rm.transport.v1.Delivery.envelope:type_name -> sw4rm.common.Envelope
+	25, // 24: sw4rm.transport.v1.Delivery.envelope:type_name -> sw4rm.common.Envelope
 	3,  // 25: sw4rm.transport.v1.DeliveryAck.outcome:type_name -> sw4rm.transport.v1.DeliveryAck.Outcome
 	0,  // 26: sw4rm.transport.v1.Credit.class:type_name -> sw4rm.transport.v1.Class
 	4,  // 27: sw4rm.transport.v1.Goodbye.reason:type_name -> sw4rm.transport.v1.Goodbye.Reason
@@ -1941,7 +1991,7 @@ func file_sw4rm_transport_v1_transport_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_transport_v1_transport_proto_rawDesc), len(file_sw4rm_transport_v1_transport_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
