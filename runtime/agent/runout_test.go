@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -67,6 +68,35 @@ func TestUnansweredMessagesRunOutWithTheirHolder(t *testing.T) {
 			require.ErrorIs(t, err, ranOut)
 			assert.GreaterOrEqual(t, time.Since(sent), ttl)
 			assert.Less(t, time.Since(sent), ttl+time.Second)
+		})
+	})
+	t.Run("the router had an earlier attempt", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, net *agenttest.Net) {
+			server, client := net.Agent("server"), net.Agent("client")
+			runs := 0
+			say.Handle(server, func(context.Context, *text) (*text, error) {
+				runs++
+				return nil, ack.Failf(ack.Overloaded, "not now")
+			})
+			start(t, server, client)
+			p, err := say.Send(t.Context(), to(client, "server"), str("x"), exchange.TTL(ttl), exchange.Backoff(time.Second, time.Second, 1))
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Equal(t, 1, runs)
+			net.StopRouter()
+			time.Sleep(2 * time.Second) // its second attempt is made, and has nowhere to go
+			net.Crash("client")
+			time.Sleep(2 * ttl)
+			net.StartRouter()
+			client = net.Reopen("client")
+			start(t, client)
+			p, err = say.Resume(t.Context(), client, p.Ref())
+			require.NoError(t, err)
+			_, err = p.Response(t.Context())
+			require.ErrorIs(t, err, ranOut)
+			assert.Len(t, p.Status().Attempts, 2)
+			time.Sleep(time.Minute)
+			assert.Equal(t, 1, runs, "nothing runs after its time to live")
 		})
 	})
 }

@@ -44,7 +44,10 @@ func (e *Engine) withdraw(c *change, w queue.Withdrawal) (transportpb.WithdrawAn
 		return transportpb.WithdrawAnswer_STATE_WITHDRAWN, nil
 	}
 	r := e.waiting(t)
-	if r == nil || r.leased || w.From.Store != "" && !e.current(w.From) {
+	if r == nil {
+		return c.gone(key, w)
+	}
+	if r.leased || w.From.Store != "" && !e.current(w.From) {
 		return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
 	}
 	if err := c.fail(r, ack.TimedOut, ack.NoCode, noteWithdrawn); err != nil {
@@ -57,6 +60,24 @@ func (e *Engine) withdraw(c *change, w queue.Withdrawal) (transportpb.WithdrawAn
 	t.Withdrawn = true
 	c.saveToken(key, t)
 	return transportpb.WithdrawAnswer_STATE_WITHDRAWN, nil
+}
+
+// gone answers for an operation that does not wait. An attempt that never came is its producer's alone, even when an earlier
+// one did.
+func (c *change) gone(key tokenKey, w queue.Withdrawal) (transportpb.WithdrawAnswer_State, error) {
+	if w.MessageID == "" {
+		return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
+	}
+	id, err := c.id(w.MessageID)
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range id.GetAttempts() {
+		if tokenKey(a.GetTokenKey()) == key {
+			return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
+		}
+	}
+	return transportpb.WithdrawAnswer_STATE_UNKNOWN, nil
 }
 
 // operation finds what its producer means, by token, or by the id of any attempt.

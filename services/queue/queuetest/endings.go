@@ -298,6 +298,14 @@ var withdrawRules = []rule{
 		w.nothing(bob(), work, toAny)
 		w.isDone(again, ack.TimedOut, ack.NoCode)
 	}},
+	{"AnAttemptThatNeverCame", func(w *world) {
+		m := w.message(toAny)
+		w.deliver(m, alice())
+		w.withdraw(w.attempt(m), unknown)
+		w.end(alice(), m, ack.Failed, ack.Overloaded)
+		w.withdraw(w.attempt(m), unknown)
+		w.isDone(m, ack.Failed, ack.Overloaded)
+	}},
 	{"Expired", func(w *world) {
 		m := w.message(toAny)
 		m.Envelope.TtlMs = 1
