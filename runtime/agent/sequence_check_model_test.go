@@ -171,7 +171,7 @@ func (s *swarm) checkOutcome(o *operation) {
 // checkOrder wants an ordered operation to start before those that were sent behind it, unless something was disturbed
 // between, or one of them was sent again.
 func (s *swarm) checkOrder(o *operation) {
-	if o.kind != "tell" && o.kind != "ask" || len(o.runs) == 0 || o.outcome.attempts != 1 {
+	if o.kind != "tell" && o.kind != "ask" || len(o.runs) == 0 || o.outcome.attempts != 1 || !orderHolds(o.to) {
 		return
 	}
 	for _, later := range s.ops[o.n+1:] {
