@@ -19,7 +19,7 @@ type dispatcher struct {
 	resuming []chan struct{}
 	lanes    map[string]*lane
 	// busy has the records whose handler runs; a handler that outlived its timeout must end before its record runs again.
-	busy  map[uint64]bool
+	busy  map[uint64]*task
 	idle  chan struct{} // closed when active falls to 0 while paused
 	start func(*task)
 }
@@ -30,7 +30,7 @@ type lane struct {
 }
 
 func newDispatcher(max int, start func(*task)) *dispatcher {
-	return &dispatcher{max: max, lanes: map[string]*lane{}, busy: map[uint64]bool{}, start: start}
+	return &dispatcher{max: max, lanes: map[string]*lane{}, busy: map[uint64]*task{}, start: start}
 }
 
 // add queues a task behind those of its lane.
@@ -65,11 +65,11 @@ func (d *dispatcher) pump() {
 		t := d.ready[0]
 		d.ready[0] = nil
 		d.ready = d.ready[1:]
-		if d.busy[t.seq()] {
+		if d.busy[t.seq()] != nil {
 			held = append(held, t)
 			continue
 		}
-		d.busy[t.seq()] = true
+		d.busy[t.seq()] = t
 		d.running++
 		d.active++
 		go d.start(t)
@@ -90,6 +90,13 @@ func (d *dispatcher) finished(t *task) {
 	d.leaveLane(t)
 	d.pump()
 	d.checkIdle()
+}
+
+// taskOf returns the task whose handler runs for a record, nil for none.
+func (d *dispatcher) taskOf(seq uint64) *task {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.busy[seq]
 }
 
 // yield gives the task's place and lane to others.

@@ -33,12 +33,18 @@ func (a *Agent) Respond(ctx context.Context, d *exchange.Descriptor, ref exchang
 	case rec.GetFinished() != 0:
 		return fmt.Errorf("answer %q: %w", ref, exchange.ErrAnswered)
 	}
+	var running *conclusion
+	if t := a.dispatch.taskOf(seq); t != nil {
+		running = t.present()
+	}
 	end := func(data *activity.DataTx) error {
-		done, err := a.finish(&task{a: a, rec: rec, h: &handler{d: d}}, reply, err, data)
-		if err == nil {
-			a.pay(done)
-		}
-		return err
+		return running.answer(func() error {
+			done, err := a.finish(&task{a: a, rec: rec, h: &handler{d: d}}, reply, err, data)
+			if err == nil {
+				a.pay(done)
+			}
+			return err
+		})
 	}
 	var endErr error
 	if writes := exchange.WritesFrom(ctx); writes != nil {

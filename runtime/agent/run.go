@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -151,8 +150,7 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	}
 	ctx := exchange.NewContext(context.WithValue(a.handlers, taskKey{}, t), info.WithRef(a.inRef(t.seq())))
 	ctx, cancel := context.WithCancelCause(ctx)
-	concluded := new(atomic.Bool)
-	t.concluded = concluded
+	conclusion := t.running()
 	timeout := t.h.policy.HandlerTimeout
 	if timeout <= 0 {
 		return ctx, cancel
@@ -160,12 +158,10 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	// The outcome is recorded when the time is over, whether or not the handler heeds its context. Its record cannot run
 	// again before it has returned.
 	timer := time.AfterFunc(timeout, func() {
-		if !concluded.CompareAndSwap(false, true) {
-			return
-		}
 		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
-		a.end(t, nil, err, nil)
-		cancel(err)
+		if conclusion.fix(func() { a.end(t, nil, err, nil) }) {
+			cancel(err)
+		}
 	})
 	return ctx, func(cause error) {
 		timer.Stop()
@@ -186,14 +182,15 @@ func (a *Agent) invoke(ctx context.Context, t *task) (reply proto.Message, err e
 	return t.h.fn(ctx, in)
 }
 
-// conclude records what a handler returned.
+// conclude records what a handler returned, unless the run has ended by its timeout or by an answer from elsewhere.
 func (a *Agent) conclude(ctx context.Context, t *task, reply proto.Message, err error) {
-	if !t.concluded.CompareAndSwap(false, true) {
-		// By now the record may belong to the next attempt, of which this return says nothing.
-		a.log.Warn("a handler returned after its timeout; what it returned is dropped", "exchange", t.h.d.Name(),
+	if !t.present().fix(func() { a.record(ctx, t, reply, err) }) && !errors.Is(err, exchange.ErrDeferred) {
+		a.log.Warn("a handler returned after its message had its outcome; what it returned is dropped", "exchange", t.h.d.Name(),
 			"ref", a.inRef(t.seq()), "error", err)
-		return
 	}
+}
+
+func (a *Agent) record(ctx context.Context, t *task, reply proto.Message, err error) {
 	var retry *ack.RetryError
 	switch {
 	case errors.Is(err, exchange.ErrDeferred):

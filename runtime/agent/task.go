@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
-	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,9 +33,7 @@ type task struct {
 	sends  map[string]int // sends so far, by exchange and address
 	placed bool           // it holds a place of the inbound window
 
-	// concluded is set by whatever fixes what came of the present run: the handler's return or its timeout, the first of
-	// them.
-	concluded *atomic.Bool
+	conclusion *conclusion // of the present run
 }
 
 type taskKey struct{}
@@ -53,6 +50,21 @@ func (t *task) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.held = true
+}
+
+// running begins the conclusion of a run.
+func (t *task) running() *conclusion {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conclusion = new(conclusion)
+	return t.conclusion
+}
+
+// present returns the conclusion of the present run, nil before the first.
+func (t *task) present() *conclusion {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conclusion
 }
 
 // end notes that the handler has returned, and tells whether the task has a place of the dispatcher to give back.

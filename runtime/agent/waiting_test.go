@@ -132,3 +132,37 @@ func TestARunThatWaitsIsAnsweredInstead(t *testing.T) {
 		assert.Empty(t, refs, "it does not run again")
 	})
 }
+
+// TestHandlerAnswersAndDefers has a handler that answers its message itself, with a failure that is tried again, and
+// returns only when the next attempt is here: that one is not deferred.
+func TestHandlerAnswersAndDefers(t *testing.T) {
+	inBubble(t, func(t *testing.T, net *agenttest.Net) {
+		disk := store.NewMemory()
+		desk, client := net.AgentOn(agent.Config{ID: "desk"}, disk), net.Agent("client")
+		attempts := make(chan int, 10)
+		say.Handle(desk, func(ctx context.Context, _ *text) (*text, error) {
+			info, _ := exchange.InfoFrom(ctx)
+			attempts <- info.Attempt
+			if info.Attempt > 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			err := say.Fail(ctx, desk, info.Ref(), ack.Failf(ack.Overloaded, "not now"))
+			assert.NoError(t, err)
+			time.Sleep(time.Minute)
+			return nil, exchange.ErrDeferred
+		})
+		start(t, desk, client)
+		p, err := say.Send(t.Context(), to(client, "desk"), str("x"))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, []int{1, 2}, []int{<-attempts, <-attempts})
+		require.NoError(t, desk.Close())
+		desk = net.AgentOn(agent.Config{ID: "desk"}, disk.Reopen())
+		say.Handle(desk, echo)
+		start(t, desk)
+		res, err := p.Response(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "x", res.GetValue())
+	})
+}
