@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/offline"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/torture"
+	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/torture/catalog"
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/server"
@@ -27,6 +29,7 @@ const (
 	ExitData    = 4
 	ExitDamaged = 5
 	ExitFailed  = 6
+	ExitBroken  = 7
 )
 
 const exitCodes = `Exit codes:
@@ -83,7 +86,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w. Fix: see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newUp(getenv), newBuffer(), newVersion())
+	root.AddCommand(newUp(getenv), newBuffer(), newTorture(), newVersion())
 	return root
 }
 
@@ -110,10 +113,15 @@ func exitCode(err error) int {
 		damaged *store.DamagedError
 		damage  *offline.DamageError
 		backup  *offline.BackupError
+		asked   *torture.UsageError
+		schema  *catalog.Error
+		broken  brokenError
 	)
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &asked), errors.As(err, &schema):
 		return ExitUsage
+	case errors.As(err, &broken):
+		return ExitBroken
 	case errors.As(err, &address):
 		return ExitAddress
 	case errors.As(err, &damaged), errors.As(err, &damage), errors.As(err, &backup):

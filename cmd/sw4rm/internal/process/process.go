@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -25,6 +24,8 @@ type Process struct {
 	log  string
 	done chan struct{}
 	err  error // of the program's end, once done is closed
+	// group tells that the process leads a group of its own, which gets its signals.
+	group bool
 
 	mu    sync.Mutex
 	lines []string
@@ -34,14 +35,10 @@ type Process struct {
 // Start starts cmd, whose standard error goes to name.log in the directory logs. heard, which may be nil, gets every line
 // of its standard output. The caller sees to it that the process ends: Kill, Stop, or its own end closes Done.
 func Start(name, logs string, cmd *exec.Cmd, heard func(line string)) (*Process, error) {
-	p := &Process{
-		name: name, cmd: cmd, log: filepath.Join(logs, name+".log"), done: make(chan struct{}), moved: make(chan struct{}),
-	}
-	log, err := os.Create(p.log)
+	p, log, err := prepare(name, logs, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("log of %s: %w", name, err)
+		return nil, err
 	}
-	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -62,6 +59,39 @@ func Start(name, logs string, cmd *exec.Cmd, heard func(line string)) (*Process,
 		_ = log.Close()
 	}()
 	return p, nil
+}
+
+// StartForeign starts a program of which nothing is known: all that it prints goes to its log, and its children get every
+// signal with it. Await finds nothing.
+func StartForeign(name, logs string, cmd *exec.Cmd) (*Process, error) {
+	p, log, err := prepare(name, logs, cmd)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout = log
+	p.group = lead(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
+	}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+		p.endGroup()
+		_ = log.Close()
+	}()
+	return p, nil
+}
+
+func prepare(name, logs string, cmd *exec.Cmd) (*Process, *os.File, error) {
+	p := &Process{
+		name: name, cmd: cmd, log: filepath.Join(logs, name+".log"), done: make(chan struct{}), moved: make(chan struct{}),
+	}
+	log, err := os.Create(p.log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log of %s: %w", name, err)
+	}
+	cmd.Stderr = log
+	return p, log, nil
 }
 
 func (p *Process) add(line string) {
@@ -116,21 +146,25 @@ func (p *Process) Await(ctx context.Context, prefix string) (string, error) {
 
 // Kill ends the process as a power cut of its own would, and waits for its end.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // an error says that it has ended
+	p.signal(killed)
 	<-p.done
 }
 
+// Freeze lets the process stand still until Thaw.
+func (p *Process) Freeze() { p.signal(frozen) }
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() { p.signal(thawed) }
+
 // Pause lets the process stand still for d. It does not wait for that.
 func (p *Process) Pause(d time.Duration) {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		return // it has ended
-	}
-	time.AfterFunc(d, func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }) // an error says that it was killed since
+	p.Freeze()
+	time.AfterFunc(d, p.Thaw)
 }
 
 // Stop asks the process to end, and returns what it ended with.
 func (p *Process) Stop(ctx context.Context) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended
+	p.signal(asked)
 	select {
 	case <-p.done:
 		return p.err

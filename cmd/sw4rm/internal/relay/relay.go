@@ -30,6 +30,15 @@ type Observer interface {
 	Told(agent string, f *transportpb.RouterFrame)
 }
 
+// Gate decides what passes, before faults happen to it. Its methods may block, which holds up what comes behind, until ctx
+// ends with the stream.
+type Gate interface {
+	// Up is asked about a frame of an agent, Down about one of the router. What is not let through is dropped, and nobody
+	// is told.
+	Up(ctx context.Context, agent string, f *transportpb.AgentFrame) bool
+	Down(ctx context.Context, agent string, f *transportpb.RouterFrame) bool
+}
+
 // Config says what a relay does.
 type Config struct {
 	// Upstream is the router's address.
@@ -40,6 +49,8 @@ type Config struct {
 	Slow, Silent time.Duration
 	// Observer is told of the frames of the module's own stream; nil for nobody.
 	Observer Observer
+	// Gate decides about the same frames; nil lets all of them through.
+	Gate Gate
 	// Happened is told of every fault; nil for nobody. It must not call the relay.
 	Happened func(agent string, f Fault)
 }
@@ -61,6 +72,9 @@ type Relay struct {
 func Start(l net.Listener, c Config) (*Relay, error) {
 	if c.Observer == nil {
 		c.Observer = nobody{}
+	}
+	if c.Gate == nil {
+		c.Gate = open{}
 	}
 	r := &Relay{config: c, conns: newConns(l), faults: newFaults(c.Happened), served: make(chan error, 1)}
 	var err error
@@ -103,6 +117,11 @@ type nobody struct{}
 
 func (nobody) Sent(string, *transportpb.AgentFrame)  {}
 func (nobody) Told(string, *transportpb.RouterFrame) {}
+
+type open struct{}
+
+func (open) Up(context.Context, string, *transportpb.AgentFrame) bool    { return true }
+func (open) Down(context.Context, string, *transportpb.RouterFrame) bool { return true }
 
 func (r *Relay) dial() (*grpc.ClientConn, error) {
 	return grpc.NewClient(r.config.Upstream, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -229,6 +248,9 @@ func (l *line) cut() {
 func (l *line) leaving(frames []*transportpb.AgentFrame) ([]*transportpb.AgentFrame, error) {
 	var out []*transportpb.AgentFrame
 	for _, f := range frames {
+		if !l.relay.config.Gate.Up(l.sleeping, l.agent, f) {
+			continue
+		}
 		if f.GetSubmit() == nil && f.GetDeliveryAck() == nil {
 			out = append(out, f)
 			continue
@@ -254,6 +276,9 @@ func (l *line) leaving(frames []*transportpb.AgentFrame) ([]*transportpb.AgentFr
 func (l *line) arriving(frames []*transportpb.RouterFrame) ([]*transportpb.RouterFrame, error) {
 	var out []*transportpb.RouterFrame
 	for _, f := range frames {
+		if !l.relay.config.Gate.Down(l.sleeping, l.agent, f) {
+			continue
+		}
 		if f.GetAnswer() == nil && f.GetAckAnswer() == nil && f.GetDelivery() == nil {
 			out = append(out, f)
 			continue
