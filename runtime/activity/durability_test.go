@@ -66,12 +66,12 @@ func (l *lossy) Sync(ctx context.Context, m store.Mark) error {
 	return nil
 }
 
-// crash returns what is left after the loss of power.
-func (l *lossy) crash() *lossy {
+// crash returns what is left after the loss of power: what was synced, and up to more of the batches behind it.
+func (l *lossy) crash(more int) *lossy {
 	next := newLossy()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, ops := range l.log[:l.synced] {
+	for _, ops := range l.log[:min(l.synced+more, len(l.log))] {
 		var b store.Batch
 		for _, op := range ops {
 			switch op.Kind {
@@ -91,12 +91,12 @@ func (l *lossy) crash() *lossy {
 	return next
 }
 
-func lossyGround(t *testing.T, cfg activity.Config) (*ground, *lossy) {
+func lossyGround(t tester, cfg activity.Config) (*ground, *lossy) {
 	t.Helper()
 	g := newGround(t, cfg)
 	l := newLossy()
 	g.s = l
-	g.open = func(s store.Store) store.Store { return s.(*lossy).crash() }
+	g.open = func(s store.Store) store.Store { return s.(*lossy).crash(0) }
 	g.start()
 	return g, l
 }
@@ -292,7 +292,7 @@ func TestVitalChangesSurviveACrash(t *testing.T) {
 			after := g.picture()
 			assert.NotEqual(t, before, after)
 			assert.Equal(t, c.vital, l.synced > synced, "synced exactly when somebody will be told")
-			g.s = l.crash()
+			g.s = l.crash(0)
 			g.start()
 			if c.vital {
 				assert.Equal(t, after, g.picture())

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -27,9 +28,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// tester is a *testing.T, or one of rapid's sequences.
+type tester interface {
+	rapid.TB
+	Context() context.Context
+	Cleanup(f func())
+}
+
 // ground is a buffer on a store that can be opened again.
 type ground struct {
-	*testing.T
+	tester
 	*activity.Buffer
 	ctx context.Context
 	now time.Time
@@ -53,10 +61,15 @@ func memoryGround(t *testing.T, cfg activity.Config) *ground {
 
 func pebbleGround(t *testing.T, cfg activity.Config) *ground {
 	t.Helper()
+	return pebbleOn(t, t.TempDir(), pebble.Options{}, cfg)
+}
+
+func pebbleOn(t tester, dir string, o pebble.Options, cfg activity.Config) *ground {
+	t.Helper()
 	g := newGround(t, cfg)
-	dir := t.TempDir()
+	o.Logger = slog.New(slog.DiscardHandler)
 	open := func() store.Store {
-		db, err := pebble.Open(dir, pebble.Options{Logger: slog.New(slog.DiscardHandler)})
+		db, err := pebble.Open(dir, o)
 		require.NoError(t, err)
 		return db
 	}
@@ -70,8 +83,8 @@ func pebbleGround(t *testing.T, cfg activity.Config) *ground {
 	return g
 }
 
-func newGround(t *testing.T, cfg activity.Config) *ground {
-	g := &ground{T: t, ctx: t.Context(), now: start, cfg: cfg}
+func newGround(t tester, cfg activity.Config) *ground {
+	g := &ground{tester: t, ctx: t.Context(), now: start, cfg: cfg}
 	g.cfg.Now = func() time.Time { return g.now }
 	if g.cfg.Jitter == nil {
 		g.cfg.Jitter = func() float64 { return 1 }

@@ -1,25 +1,31 @@
 package activity_test
 
 import (
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 )
 
-// model says in the plainest way what a buffer must answer. Nothing in it is ever pruned.
+// model says in the plainest way what a buffer must answer.
 type model struct {
-	g    *ground
-	r    *rand.Rand
-	outs []*modelOut
-	ins  map[string]*modelIn
+	g     *ground
+	rt    *rapid.T
+	steps int
+	// opened is when the buffer was opened.
+	opened time.Time
+	outs   []*modelOut
+	ins    map[string]*modelIn
 }
 
 type modelOut struct {
@@ -34,6 +40,8 @@ type modelOut struct {
 	attempts               []modelAttempt
 	lates                  map[string]bool
 	deadline               time.Time
+	touched                time.Time // when it last changed
+	gone                   bool      // removed by Prune
 }
 
 type modelAttempt struct {
@@ -52,48 +60,77 @@ type modelIn struct {
 	outcome ack.Stage
 	code    ack.Code
 	runs    uint32
+	// deferred: for its answer; next: when it runs again.
+	deferred bool
+	next     time.Time
+	owing    bool // it has answers that were not sent
+	ended    time.Time
+	gone     bool // removed by Prune
 }
 
-func TestAgainstModel(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(6) {
-		for _, kind := range []string{"crash", "pebble"} {
-			t.Run(fmt.Sprintf("%s/seed=%d", kind, seed), func(t *testing.T) {
+// TestSequences runs sequences of changes against a buffer and a plain model, and wants the same answers. Each of its parts
+// runs -rapid.checks (or RAPID_CHECKS; 100) of them. What fails is shrunk, and told with what repeats it.
+func TestSequences(t *testing.T) {
+	cfg := activity.Config{MaxOut: 12, MaxIn: 6, DedupWindow: window, KeepAge: keep, InKeep: keepIn}
+	for _, engine := range []struct {
+		name  string
+		parts int
+		open  func(t *rapid.T) *ground
+	}{
+		{"Lossy", 10, func(t *rapid.T) *ground { g, _ := lossyGround(t, cfg); return g }},
+		{"Pebble", 1, func(t *rapid.T) *ground {
+			return pebbleOn(t, "buffer", pebble.Options{Profile: pebble.Tiny, FS: vfs.NewMem()}, cfg)
+		}},
+	} {
+		for part := range engine.parts {
+			t.Run(fmt.Sprint(engine.name, "/Part", part+1), func(t *testing.T) {
 				t.Parallel()
-				m := &model{r: rand.New(rand.NewPCG(seed, 7)), ins: map[string]*modelIn{}}
-				steps := 3000
-				cfg := activity.Config{DedupWindow: time.Hour, KeepAge: 1 << 60, InKeep: 1 << 60}
-				if kind == "pebble" {
-					m.g, steps = pebbleGround(t, cfg), 500
-				} else {
-					m.g, _ = lossyGround(t, cfg)
-				}
-				for n := range steps {
-					m.step()
-					if m.r.IntN(50) == 0 {
-						if kind == "pebble" {
-							m.g.reopen()
-						} else {
-							m.crashed()
-						}
-						m.check()
+				ran, steps := 0, 0
+				rapid.Check(t, func(t *rapid.T) {
+					m := &model{rt: t, g: engine.open(t), ins: map[string]*modelIn{}}
+					for range 3 {
+						t.Repeat(map[string]func(*rapid.T){"step": m.step})
+						m.restart()
 					}
-					if t.Failed() {
-						t.Fatalf("after step %d", n)
-					}
-				}
-				m.check()
+					ran, steps = ran+1, steps+m.steps
+				})
+				t.Logf("%d sequences of %d steps in all", ran, steps)
 			})
 		}
 	}
 }
 
-// crashed opens what is left after the loss of power. The model knows of no step that is not durable, but for stages
-// below the terminal ones and handled results, which are read back.
+// The bounds of retention in the sequences, which last longer than each of them.
+const (
+	window = 40 * time.Minute
+	keep   = 30 * time.Minute
+	keepIn = 50 * time.Minute
+)
+
+// restart opens the buffer again after a clean end, or after the power has failed, and compares everything.
+func (m *model) restart() {
+	if l, lossy := m.g.s.(*lossy); lossy && m.below(3, "0 for a clean end") > 0 {
+		m.g.s = l.crash(m.below(4, "writes that came through unsynced"))
+		m.g.start()
+		m.crashed()
+	} else {
+		m.g.reopen()
+	}
+	m.opened = m.g.now
+	m.check()
+}
+
+// crashed looks at what is left after the loss of power. The model knows of no step that is not durable, but for stages below
+// the terminal ones, handled results and what was pruned, which are read back.
 func (m *model) crashed() {
-	m.g.s = m.g.open(m.g.s)
-	m.g.start()
 	for _, o := range m.outs {
+		if o.gone {
+			_, err := m.g.Out(o.seq)
+			o.gone = errors.Is(err, activity.ErrUnknown)
+		}
+		if o.gone {
+			continue
+		}
 		rec := m.g.outNow(o.seq)
 		for n, a := range rec.GetAttempts() {
 			if !o.attempts[n].stage.Terminal() {
@@ -104,46 +141,83 @@ func (m *model) crashed() {
 		require.True(m.g, o.handled || !rec.GetHandled())
 		o.handled = rec.GetHandled()
 	}
+	for token, in := range m.ins {
+		if in.gone {
+			_, err := m.g.InByToken("producer", "agent:me", token)
+			in.gone = errors.Is(err, activity.ErrUnknown)
+		}
+	}
 }
 
-func (m *model) step() {
-	m.g.now = m.g.now.Add(time.Duration(m.r.IntN(int(2 * time.Minute))))
-	switch n := m.r.IntN(100); {
+// below draws a number under n. What fails shrinks towards 0.
+func (m *model) below(n int, what string) int { return rapid.IntRange(0, n-1).Draw(m.rt, what) }
+
+func (m *model) step(*rapid.T) {
+	m.steps++
+	m.g.now = m.g.now.Add(time.Duration(m.below(120, "seconds that pass")) * time.Second)
+	switch n := 10*m.below(10, "step, tens") + m.below(10, "step, ones"); {
 	case n < 20:
 		m.record()
-	case n < 50:
+	case n < 48:
 		m.acknowledge()
-	case n < 58:
+	case n < 56:
 		m.attempt()
-	case n < 66:
+	case n < 63:
 		m.reply()
-	case n < 70:
+	case n < 66:
 		m.finish()
-	case n < 75:
+	case n < 72:
 		m.handled()
-	case n < 90:
+	case n < 84:
 		m.receive()
-	case n < 98:
+	case n < 92:
 		m.end()
+	case n < 94:
+		m.retry()
+	case n < 96:
+		m.deferAnswer()
+	case n < 98:
+		m.prune()
 	default:
-		require.Zero(m.g, m.g.prune().Out)
+		m.restart()
 	}
 }
 
-// pick returns an operation, mostly a recent one.
+// pick draws an operation that is kept, mostly a recent one.
 func (m *model) pick() *modelOut {
-	if len(m.outs) == 0 {
+	var kept []*modelOut
+	for _, o := range m.outs {
+		if !o.gone {
+			kept = append(kept, o)
+		}
+	}
+	if len(kept) == 0 {
 		return nil
 	}
-	return m.outs[max(0, len(m.outs)-1-int(m.r.ExpFloat64()*6))]
+	o := kept[len(kept)-1-m.below(len(kept), "operation, from the end")]
+	o.touched = m.g.now
+	return o
 }
+
+// active counts the operations that have not ended.
+func (m *model) active() (n int) {
+	for _, o := range m.outs {
+		if !o.done {
+			n++
+		}
+	}
+	return n
+}
+
+// full wants a refusal for want of room.
+func (m *model) full(err error) { require.ErrorIs(m.g, err, &ack.Error{Code: ack.BufferFull}) }
 
 func (m *model) record() {
 	kinds := []storagepb.KeyKind{call, content, caller, derived}
-	kind := kinds[m.r.IntN(4)]
+	kind := kinds[m.below(4, "kind of key")]
 	o := &modelOut{
-		kind: kind, to: fmt.Sprintf("agent:%d", m.r.IntN(2)), talk: fmt.Sprintf("talk-%d", m.r.IntN(4)),
-		token: fmt.Sprintf("key-%v-%d", kind, m.r.IntN(5)), wants: m.r.IntN(2) == 0, lates: map[string]bool{},
+		kind: kind, to: fmt.Sprintf("agent:%d", m.below(2, "address")), talk: fmt.Sprintf("talk-%d", m.below(4, "conversation")),
+		token: fmt.Sprintf("key-%v-%d", kind, m.below(5, "key")), wants: m.below(2, "1 for a reply") == 1, lates: map[string]bool{},
 		deadline: m.g.now.Add(time.Hour),
 	}
 	if kind == call {
@@ -154,12 +228,16 @@ func (m *model) record() {
 	})
 	var same *modelOut
 	for _, p := range m.outs {
-		inWindow := m.g.now.Sub(p.ended) < time.Hour || kind == derived
-		if p.token == o.token && p.to == o.to && (!p.done || inWindow) {
+		inWindow := m.g.now.Sub(p.ended) < window || kind == derived
+		if p.token == o.token && p.to == o.to && !p.gone && (!p.done || inWindow) {
 			same = p
 		}
 	}
 	rec, existed, err := m.g.RecordOut(m.g.ctx, d)
+	if same == nil && m.active() >= m.g.cfg.MaxOut {
+		m.full(err)
+		return
+	}
 	require.NoError(m.g, err)
 	require.Equal(m.g, same != nil, existed)
 	if existed {
@@ -170,6 +248,7 @@ func (m *model) record() {
 		require.Greater(m.g, rec.GetSequence(), m.outs[len(m.outs)-1].seq)
 	}
 	o.seq, o.attempts = rec.GetSequence(), []modelAttempt{{id: d.MessageID}}
+	o.touched = m.g.now
 	m.outs = append(m.outs, o)
 }
 
@@ -197,12 +276,12 @@ func (m *model) acknowledge() {
 	if o == nil {
 		return
 	}
-	n := m.r.IntN(len(o.attempts))
+	n := m.below(len(o.attempts), "attempt")
 	a := &o.attempts[n]
-	stage := ack.Stage(1 + m.r.IntN(6))
+	stage := ack.Stage(1 + m.below(6, "stage, less one"))
 	code := ack.NoCode
 	if stage > ack.Fulfilled {
-		code = []ack.Code{ack.BufferFull, ack.InternalError, ack.ValidationError}[m.r.IntN(3)]
+		code = []ack.Code{ack.BufferFull, ack.InternalError, ack.ValidationError}[m.below(3, "code")]
 	}
 	c := m.g.ack(a.id, stage, code, "")
 	got := [5]bool{c.OutcomeSet, c.Finished, c.Retry, c.Late, c.Duplicate}
@@ -236,7 +315,7 @@ func (m *model) acked(o *modelOut, n int, stage ack.Stage, code ack.Code) (want 
 	contradicts := func() {
 		*duplicate = o.outcome == stage && o.code == code || o.lates[mark]
 		*late = !*duplicate
-		if len(o.lates) < 16 {
+		if *late && len(o.lates) < 16 {
 			o.lates[mark] = true
 		}
 	}
@@ -327,82 +406,51 @@ func (m *model) handled() {
 	o.handled = true
 }
 
-func (m *model) receive() {
-	token := fmt.Sprintf("in-%d", m.r.IntN(12))
-	in := m.ins[token]
-	a := m.g.arrival(token, uint32(m.r.IntN(4)))
-	id := a.Envelope.GetMessageId()
-	if in != nil && m.r.IntN(3) == 0 {
-		id = in.ids[m.r.IntN(len(in.ids))]
-		a.Envelope.MessageId = id
-	}
-	v, rec := m.g.receive(a)
-	retry := a.Envelope.GetRetryCount()
-	want := activity.New
-	switch {
-	case in == nil:
-		in = &modelIn{}
-		m.ins[token] = in
-		in.seq = rec.GetSequence()
-		in.owed = []string{id}
-	case slices.Contains(in.ids, id):
-		require.Equal(m.g, activity.Repeated, v)
-		return
-	case !in.done:
-		want, in.owed = activity.Running, append(in.owed, id)
-	case in.outcome != ack.Fulfilled && in.code == ack.InternalError && retry > slices.Max(in.retries):
-		want, in.owed, in.done = activity.Rerun, []string{id}, false
-	default:
-		want = activity.Finished
-	}
-	in.ids, in.retries = append(in.ids, id), append(in.retries, retry)
-	if over := len(in.ids) - 64; over > 0 {
-		in.ids, in.retries = in.ids[over:], in.retries[over:]
-		in.owed = slices.DeleteFunc(in.owed, func(o string) bool { return !slices.Contains(in.ids, o) })
-	}
-	require.Equal(m.g, want, v)
-	require.Equal(m.g, in.seq, rec.GetSequence())
-}
-
-func (m *model) end() {
-	in := m.ins[fmt.Sprintf("in-%d", m.r.IntN(12))]
-	if in == nil {
-		return
-	}
-	stage, code := ack.Fulfilled, ack.NoCode
-	if m.r.IntN(3) > 0 {
-		stage, code = ack.Failed, []ack.Code{ack.InternalError, ack.ValidationError}[m.r.IntN(2)]
-	}
-	run, err := m.g.StartIn(m.g.ctx, in.seq, true)
-	if in.done {
-		require.ErrorIs(m.g, err, activity.ErrFinished)
-		_, err = m.g.FinishIn(m.g.ctx, in.seq, activity.Ending{Outcome: outcome(stage, code, ""), NewID: m.g.newID})
-		require.ErrorIs(m.g, err, activity.ErrFinished)
-		return
-	}
-	require.NoError(m.g, err)
-	in.runs++
-	require.Equal(m.g, in.runs, run)
-	before := len(m.g.inNow(in.seq).GetOwed())
-	rec := m.g.finish(in.seq, stage, code, "")
-	var owed []string
-	for _, o := range rec.GetOwed()[before:] {
-		owed = append(owed, o.GetAckFor())
-	}
-	require.Equal(m.g, in.owed, owed)
-	in.done, in.outcome, in.code, in.owed = true, stage, code, nil
-	if m.r.IntN(2) == 0 {
-		for _, o := range rec.GetOwed() {
-			require.NoError(m.g, m.g.OwedSentIn(in.seq, o.GetMessageId()))
+// prune lets what has had its time go, and nothing else.
+func (m *model) prune() {
+	r := m.g.prune()
+	outs, ins := 0, 0
+	since := func(t time.Time) time.Duration { return m.g.now.Sub(t) }
+	for _, o := range m.outs {
+		if o.gone {
+			continue
 		}
-		require.NoError(m.g, m.g.Settle(m.g.ctx))
+		_, err := m.g.Out(o.seq)
+		if o.gone = errors.Is(err, activity.ErrUnknown); !o.gone {
+			kept := !o.done || since(o.touched) < keep+window || since(m.opened) < keep
+			require.True(m.g, kept, "operation %d stays", o.seq)
+			continue
+		}
+		outs++
+		least := keep
+		if o.kind == content || o.kind == caller {
+			least = window
+		}
+		require.True(m.g, o.done, "operation %d went, and is open", o.seq)
+		require.GreaterOrEqual(m.g, since(o.ended), least, "operation %d went before its time", o.seq)
 	}
+	for token, in := range m.ins {
+		if in.gone {
+			continue
+		}
+		_, err := m.g.InByToken("producer", "agent:me", token)
+		in.gone = errors.Is(err, activity.ErrUnknown)
+		require.Equal(m.g, in.done && !in.owing && since(in.ended) >= keepIn, in.gone, "received message %d", in.seq)
+		if in.gone {
+			ins++
+		}
+	}
+	require.Equal(m.g, outs, r.Out)
+	require.Equal(m.g, ins, r.In)
 }
 
 // check compares everything.
 func (m *model) check() {
 	var open, unhandled []uint64
 	for _, o := range m.outs {
+		if o.gone {
+			continue
+		}
 		rec := m.g.outNow(o.seq)
 		require.Equal(m.g, o.done, rec.GetFinished() != 0)
 		require.Equal(m.g, o.outcome, ack.Stage(rec.GetOutcome().GetStage()))
@@ -410,7 +458,7 @@ func (m *model) check() {
 		require.Equal(m.g, o.replied, rec.GetHasReply())
 		require.Equal(m.g, o.handled, rec.GetHandled())
 		require.Equal(m.g, o.waiting, rec.GetNextAttemptAt() != nil)
-		require.Len(m.g, rec.GetLate(), len(o.lates)-m.repeats(o))
+		require.Len(m.g, rec.GetLate(), len(o.lates))
 		require.Len(m.g, rec.GetAttempts(), len(o.attempts))
 		for n, a := range rec.GetAttempts() {
 			require.Equal(m.g, o.attempts[n], modelAttempt{a.GetMessageId(), ack.Stage(a.GetStage()), ack.Code(a.GetCode())})
@@ -432,32 +480,29 @@ func (m *model) check() {
 	got := m.g.unhandled("a.S/M")
 	slices.Sort(got)
 	require.Equal(m.g, unhandled, append([]uint64(nil), got...))
-	active := 0
+	active, finished := 0, 0
 	for token, in := range m.ins {
+		if in.gone {
+			continue
+		}
 		rec, err := m.g.InByToken("producer", "agent:me", token)
 		require.NoError(m.g, err)
 		require.Equal(m.g, in.seq, rec.GetSequence())
 		require.Equal(m.g, in.done, rec.GetFinished() != 0)
 		require.Len(m.g, rec.GetAliases(), len(in.ids))
-		if !in.done {
-			active++
+		if in.done {
+			finished++
+			continue
+		}
+		active++
+		require.Equal(m.g, in.deferred, rec.GetDeferred())
+		require.Equal(m.g, !in.next.IsZero(), rec.GetNextRunAt() != nil)
+		if rec.GetNextRunAt() != nil {
+			require.Equal(m.g, in.next.UTC(), rec.GetNextRunAt().AsTime())
 		}
 	}
 	require.Len(m.g, m.g.OpenIn(), active)
 	require.Equal(m.g, active, m.g.Stats().InActive)
-	require.Equal(m.g, len(m.ins)-active, m.g.Stats().InFinished)
+	require.Equal(m.g, finished, m.g.Stats().InFinished)
 	require.Equal(m.g, len(unhandled), m.g.Stats().OutUnhandled)
-}
-
-// repeats counts the marks of o that say the same as its outcome, which are not kept beside it.
-func (m *model) repeats(o *modelOut) int {
-	n := 0
-	for mark := range o.lates {
-		for _, a := range o.attempts {
-			if mark == fmt.Sprint(a.id, o.outcome, o.code) {
-				n++
-			}
-		}
-	}
-	return n
 }

@@ -195,7 +195,7 @@ func TestExportAndImportAreEqual(t *testing.T) {
 	require.Empty(t, problems(t, s))
 	was := g.picture()
 	want := pairs(t, g.s)
-	other := &ground{T: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
+	other := &ground{tester: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
 	other.start()
 	require.Equal(t, was, other.picture())
 	got := pairs(t, s)
@@ -265,7 +265,7 @@ func TestRebuildOfPrimaries(t *testing.T) {
 	s := memoryOf(t, kept)
 	require.NoError(t, activity.Rebuild(t.Context(), s, g.now, func(text string) { t.Error(text) }))
 	require.Empty(t, problems(t, s))
-	other := &ground{T: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
+	other := &ground{tester: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
 	other.start()
 	require.Equal(t, was, other.picture())
 }
@@ -336,7 +336,7 @@ func TestRebuildEndsWhatCannotBeSent(t *testing.T) {
 		"operation 1 has failed: its payload is lost, and it cannot be sent any more",
 		"received message 1 is dropped: its payload is lost, and it cannot run",
 	}, said)
-	other := &ground{T: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
+	other := &ground{tester: t, ctx: t.Context(), now: g.now, cfg: g.cfg, s: s}
 	other.start()
 	got := other.outNow(rec.GetSequence())
 	assert.Equal(t, "payload_lost: what was sent of it is unknown", got.GetOutcome().GetNote())
