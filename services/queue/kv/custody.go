@@ -95,8 +95,9 @@ func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID stri
 		if t == nil || t.GetCustodian() != h.Agent || t.GetCustodianStore() != h.Store || e.lost(t) {
 			continue
 		}
-		// While a later attempt waits, the one before is in custody only by its own rows.
-		if t.GetState() != storagepb.QueueToken_STATE_WAITING || seq == t.GetCustodySeq() || seq == t.GetCopySeq() {
+		// While a later attempt waits, or when it has ended before anybody had it, the one before is in custody only by its
+		// own rows.
+		if t.GetSeq() == t.GetCustodySeq() || seq == t.GetCustodySeq() || seq == t.GetCopySeq() {
 			return true, t.GetTo(), nil
 		}
 	}

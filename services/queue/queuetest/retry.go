@@ -110,6 +110,22 @@ var retryRules = []rule{
 		w.isDone(m, ack.Failed, ack.TTLExpired)
 		w.nothing(alice(), work, toAlice)
 	}},
+	{"ExpiredAttemptIsInNobodysCustody", func(w *world) {
+		m := w.message(toAny)
+		w.deliver(m, alice())
+		w.end(alice(), m, ack.Failed, ack.Overloaded)
+		again := w.attempt(m)
+		again.Envelope.TtlMs = uint64((leaseTime / 2).Milliseconds())
+		w.accept(again, isNew)
+		d := w.one(alice(), toAny)
+		w.pass(leaseTime)
+		w.expire()
+		w.isDone(again, ack.Failed, ack.TTLExpired)
+		// Alice had the attempt before, and stood still until now.
+		w.custody(alice(), d, false)
+		w.restart()
+		w.custody(alice(), d, false)
+	}},
 	{"LostCustody", func(w *world) {
 		w.admit(alice(), false, queue.Admitted)
 		m := w.message(toAny)
