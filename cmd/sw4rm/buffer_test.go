@@ -96,6 +96,13 @@ func (w *world) deadLetter() {
 	ctx := metadata.AppendToOutgoingContext(w.t.Context(), "sw4rm-to", "agent:foreign")
 	_, err := router.SendMessage(ctx, &routerpb.SendMessageRequest{Msg: message("refused-1")})
 	require.NoError(w.t, err)
+	w.refuse()
+}
+
+// refuse takes the message for a foreign peer, and refuses it.
+func (w *world) refuse() {
+	w.t.Helper()
+	router := routerpb.NewRouterServiceClient(dial(w.t, w.router))
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	stream, err := router.StreamIncoming(ctx, &routerpb.StreamRequest{AgentId: "foreign"})
@@ -180,9 +187,45 @@ func TestBufferLs(t *testing.T) {
 	require.Contains(t, strings.Join(all, "\n"), "client-1 to agent:nobody|DATA|")
 	dead := columns(w.ok("buffer", "ls", "--failed", w.dir("_up")))
 	require.Len(t, dead, 2)
-	require.Regexp(t, `^dead_letter\|\d+\|DEAD\|-\|1\|TIME\|TIME\|a to agent:foreign\|DATA\|t-refused-1\|permanent_failure`, anyTime.ReplaceAllString(dead[1], "TIME"))
+	require.Regexp(t, `^dead_letter\|\d+\|DEAD\|INTERNAL_ERROR\|1\|TIME\|TIME\|a to agent:foreign\|DATA\|t-refused-1\|permanent_failure`, anyTime.ReplaceAllString(dead[1], "TIME"))
 	require.NoError(t, json.Unmarshal([]byte(w.ok("buffer", "ls", "--json", "--failed", w.dir("_up"))), &item))
 	require.Equal(t, "{}", item["excerpt"])
+	require.Equal(t, "permanent", item["classification"])
+	require.Equal(t, "INTERNAL_ERROR", item["code"])
+	require.Equal(t, "application/json", item["content_type"])
+	require.Greater(t, item["envelope_bytes"], item["payload_bytes"])
+	handout := item["deliveries"].([]any)[0].(map[string]any)
+	require.Equal(t, "foreign", handout["agent"])
+	require.Equal(t, "the agent refused it", handout["end"])
+	require.NotEmpty(t, handout["at"])
+	require.NotEmpty(t, handout["ended_at"])
+}
+
+// TestBufferDead lets a dead letter wait again, and removes it after it has died once more.
+func TestBufferDead(t *testing.T) {
+	w := populated(t)
+	require.Contains(t, w.fails(4, "buffer", "drop", w.dir("_up"), "1"), "in use")
+	w.stopServices()
+	dead := func() string {
+		return strings.Split(columns(w.ok("buffer", "ls", "--failed", w.dir("_up")))[1], "|")[1]
+	}
+	number := dead()
+	w.fails(2, "buffer", "requeue", w.dir("_up"))
+	w.fails(2, "buffer", "requeue", w.dir("_up"), "one")
+	w.fails(4, "buffer", "requeue", w.dir("client-1"), number)
+	require.Contains(t, w.fails(1, "buffer", "drop", w.dir("_up"), "123456789"), "there is no such dead letter. Fix: see sw4rm buffer ls")
+	require.Regexp(t, "^dead letter "+number+" waits again, as message \\d+\n$", w.ok("buffer", "requeue", w.dir("_up"), number))
+	require.Equal(t, "nothing to show\n", w.ok("buffer", "ls", "--failed", w.dir("_up")))
+	require.Contains(t, w.ok("buffer", "ls", "--open", w.dir("_up")), "a to agent:foreign")
+	w.ok("buffer", "verify", w.dir("_up"))
+
+	w.installation = up(t, nil, anyPorts(w.dir("_up"))...)
+	w.refuse()
+	w.stopServices()
+	number = dead()
+	require.Equal(t, "dead letter "+number+" is removed\n", w.ok("buffer", "drop", w.dir("_up"), number))
+	require.Equal(t, "nothing to show\n", w.ok("buffer", "ls", "--failed", w.dir("_up")))
+	w.ok("buffer", "verify", w.dir("_up"))
 }
 
 // TestBufferData lists what a handler has stored, in the directory itself and in everything that is made of it.

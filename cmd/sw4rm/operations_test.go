@@ -42,7 +42,7 @@ func TestOperationsPage(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, commands, 14)
-	for _, verb := range []string{"ls", "data", "verify", "salvage", "export", "import", "backup", "restore", "upgrade"} {
+	for _, verb := range []string{"ls", "data", "verify", "salvage", "export", "import", "backup", "restore", "upgrade", "requeue", "drop"} {
 		require.Contains(t, string(page), "sw4rm buffer "+verb)
 		w.ok("buffer", verb, "--help")
 	}

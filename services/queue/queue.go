@@ -22,6 +22,9 @@ const (
 	DefaultWindow         = time.Hour
 	DefaultKeepUnknown    = 25 * time.Hour
 	DefaultKeepUnfetched  = 24 * time.Hour
+	DefaultKeepDead       = 7 * 24 * time.Hour
+	DefaultMaxDead        = 10_000
+	DefaultMaxDeadBytes   = 256 << 20
 )
 
 // Limits bound an engine. Zero fields are the defaults.
@@ -41,6 +44,11 @@ type Limits struct {
 	KeepUnknown time.Duration
 	// KeepUnfetched is how long signals and answers wait to be fetched before they become dead letters.
 	KeepUnfetched time.Duration
+	// KeepDead is how long dead letters are kept. MaxDead and MaxDeadBytes bound how many, and the encoded size of their
+	// envelopes together: beyond them the oldest go.
+	KeepDead     time.Duration
+	MaxDead      int
+	MaxDeadBytes int64
 }
 
 // Engine holds the queues of a router. Its methods may be called from any goroutine. A returned answer is durable unless
@@ -230,12 +238,43 @@ type Depth struct {
 
 // DeadLetter is a message that was given up.
 type DeadLetter struct {
-	Seq        int64
-	To         string
-	Class      transportpb.Class
-	Envelope   *commonpb.Envelope
-	Reason     string
+	Seq      int64
+	To       string
+	Class    transportpb.Class
+	Envelope *commonpb.Envelope
+	Kind     DeadKind
+	// Code is what its producer was told, Reason the text for it.
+	Code   ack.Code
+	Reason string
+	// Bytes is the encoded size of the envelope.
+	Bytes int64
+	// Deliveries counts how often it was handed out; Handouts are the first of these and the latest.
 	Deliveries int
+	Handouts   []Handout
 	AcceptedAt time.Time
 	DiedAt     time.Time
+}
+
+// DeadKind says why a message was given up, and so whether it is of use to let it wait again.
+type DeadKind string
+
+// The kinds. A letter of an engine that did not note it has none.
+const (
+	// Retryable: no agent has stored it, however often it was handed out.
+	Retryable DeadKind = "retryable"
+	// Permanent: an agent has refused it for good.
+	Permanent DeadKind = "permanent"
+	// Expired: its time to live was over.
+	Expired DeadKind = "expired"
+	// Unanswerable: an acknowledgement or answer that nobody has fetched.
+	Unanswerable DeadKind = "unanswerable"
+)
+
+// Handout is one time that a message was handed out.
+type Handout struct {
+	Agent string
+	At    time.Time
+	// EndedAt and End tell how it ended; zero and "" when that is unknown.
+	EndedAt time.Time
+	End     string
 }

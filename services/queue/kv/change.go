@@ -3,7 +3,6 @@ package kv
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -31,6 +30,9 @@ type change struct {
 	heads  map[queueKey]bool
 	// lastSeq and reserved are the engine's, as they will be.
 	lastSeq, reserved int64
+	// dead is what the engine counts, as it will be.
+	dead    deadCount
+	evicted evicting
 }
 
 // cached is a record that a change has read. A changed nil is one that goes.
@@ -40,7 +42,7 @@ type cached[T any] struct {
 }
 
 func (e *Engine) begin() *change {
-	return &change{e: e, lastSeq: e.lastSeq, reserved: e.reserved}
+	return &change{e: e, lastSeq: e.lastSeq, reserved: e.reserved, dead: e.dead}
 }
 
 // commit applies the change. Answers that tell of it wait until the engine's mark is synced.
@@ -59,7 +61,7 @@ func (c *change) apply() (store.Mark, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	if c.reserved != e.reserved {
+	if c.reserved != e.reserved || c.dead != e.dead {
 		if err := c.putCounters(c.reserved, e.prunedMs); err != nil {
 			return 0, err
 		}
@@ -71,7 +73,7 @@ func (c *change) apply() (store.Mark, error) {
 			return 0, fmt.Errorf("apply: %w", err)
 		}
 	}
-	e.lastSeq, e.reserved = c.lastSeq, c.reserved
+	e.lastSeq, e.reserved, e.dead = c.lastSeq, c.reserved, c.dead
 	for _, f := range c.then {
 		f(mark)
 	}
@@ -115,7 +117,9 @@ func (c *change) put(key []byte, m proto.Message) error {
 }
 
 func (c *change) putCounters(reserved, prunedMs int64) error {
-	return c.put(countersKey(), &storagepb.QueueCounters{ReservedSeq: reserved, PrunedUntilMs: prunedMs})
+	return c.put(countersKey(), &storagepb.QueueCounters{
+		ReservedSeq: reserved, PrunedUntilMs: prunedMs, Dead: c.dead.letters, DeadBytes: c.dead.bytes,
+	})
 }
 
 // nextSeq gives a number that was never given. The batch that uses it holds the reservation too.
@@ -226,18 +230,6 @@ func (c *change) drop(r *row) {
 	c.batch.Delete(r.queue.rowKey(r.seq))
 	c.batch.Delete(bodyKey(r.seq))
 	c.then = append(c.then, func(store.Mark) { c.e.remove(r) })
-}
-
-// bury makes a row a dead letter.
-func (c *change) bury(r *row, reason string, now time.Time) error {
-	c.batch.Delete(r.queue.rowKey(r.seq))
-	err := c.put(deadKey(now, r.seq), &storagepb.QueueDeadLetter{
-		Row:    r.record(r.deliveries, r.lastAgent, r.lastStore),
-		Reason: reason,
-		DiedAt: now.UnixNano(),
-	})
-	c.then = append(c.then, func(store.Mark) { c.e.remove(r) })
-	return err
 }
 
 // read decodes a record and tells whether there is one.

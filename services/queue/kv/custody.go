@@ -123,7 +123,8 @@ func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID 
 	case !strings.HasPrefix(note, reasonPermanent):
 		note = reasonPermanent + ": " + note
 	}
-	err := c.giveUp(r, e.now(), ack.InternalError, note)
+	r.ended(storagepb.QueueDelivery_END_REFUSED, e.now())
+	err := c.giveUp(r, e.now(), storagepb.QueueDeadLetter_CLASS_PERMANENT, ack.InternalError, note)
 	if err == nil {
 		err = c.commit()
 	}

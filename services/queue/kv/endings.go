@@ -28,19 +28,19 @@ const (
 // exhaust gives up a row that was handed out as often as it may be.
 func (c *change) exhaust(r *row, now time.Time) error {
 	note := fmt.Sprintf("%s exhausted: handed out %d times, and no agent has stored it", reasonBudget, r.deliveries)
-	return c.giveUp(r, now, ack.AgentUnavailable, note)
+	return c.giveUp(r, now, storagepb.QueueDeadLetter_CLASS_RETRYABLE, ack.AgentUnavailable, note)
 }
 
 // giveUp makes a row a dead letter, ends its operation as FAILED, and owes its producer the word of it, all in one batch.
 // There is one database below, so one batch is enough; an engine whose addresses lie in several writes what it owes to an
 // outbox beside the row and carries it over from there.
-func (c *change) giveUp(r *row, now time.Time, code ack.Code, note string) error {
+func (c *change) giveUp(r *row, now time.Time, class storagepb.QueueDeadLetter_Class, code ack.Code, note string) error {
 	if r.copy {
 		// The operation itself is in its custodian's hands.
 		c.drop(r)
 		return nil
 	}
-	if err := c.bury(r, note, now); err != nil {
+	if err := c.bury(r, class, code, note, now); err != nil {
 		return err
 	}
 	if !r.work() {

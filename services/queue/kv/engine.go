@@ -33,8 +33,6 @@ type Options struct {
 	// Now is the clock of the envelopes that the engine owes, and of requests that carry no time; the default is
 	// time.Now.
 	Now func() time.Time
-	// KeepDead is how long dead letters are kept; 0 keeps them for good.
-	KeepDead time.Duration
 }
 
 // Engine implements queue.Engine over a store. It has no goroutines of its own and is not closed: its owner closes the
@@ -46,7 +44,6 @@ type Engine struct {
 	newAck func(*commonpb.Envelope, ack.Stage, ack.Code, string) *commonpb.Envelope
 	notify func(string)
 	now    func() time.Time
-	dead   time.Duration
 
 	// pruning lets one Prune run at a time. It is taken before mu.
 	pruning sync.Mutex
@@ -59,6 +56,9 @@ type Engine struct {
 	lastSeq, reserved int64
 	// prunedMs is where the index of expiries begins.
 	prunedMs int64
+	dead     deadCount
+	// deadFrom is where dead letters begin, or before; nil for anywhere.
+	deadFrom []byte
 
 	rows   map[int64]*row
 	queues map[queueKey]*rowQueue
@@ -84,7 +84,6 @@ func Open(ctx context.Context, s store.Store, opts Options) (*Engine, error) {
 		newAck:    opts.NewAck,
 		notify:    opts.Notify,
 		now:       opts.Now,
-		dead:      opts.KeepDead,
 		rows:      make(map[int64]*row),
 		queues:    make(map[queueKey]*rowQueue),
 		leased:    make(map[string]map[int64]*row),
@@ -124,6 +123,15 @@ func withDefaults(l queue.Limits) queue.Limits {
 	}
 	if l.KeepUnfetched <= 0 {
 		l.KeepUnfetched = queue.DefaultKeepUnfetched
+	}
+	if l.KeepDead <= 0 {
+		l.KeepDead = queue.DefaultKeepDead
+	}
+	if l.MaxDead <= 0 {
+		l.MaxDead = queue.DefaultMaxDead
+	}
+	if l.MaxDeadBytes <= 0 {
+		l.MaxDeadBytes = queue.DefaultMaxDeadBytes
 	}
 	return l
 }

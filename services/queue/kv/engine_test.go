@@ -364,7 +364,7 @@ func TestNewAck(t *testing.T) {
 
 func TestKeepDead(t *testing.T) {
 	ctx, s := t.Context(), store.NewMemory()
-	e, err := kv.Open(ctx, s, kv.Options{KeepDead: time.Hour, Limits: queue.Limits{KeepUnfetched: time.Minute, KeepUnknown: time.Minute}})
+	e, err := kv.Open(ctx, s, kv.Options{Limits: queue.Limits{KeepDead: time.Hour, KeepUnfetched: time.Minute, KeepUnknown: time.Minute}})
 	require.NoError(t, err)
 	now := time.Now()
 	for i := range 200 {

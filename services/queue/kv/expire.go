@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 )
 
@@ -96,8 +97,8 @@ func (e *Engine) sweepSome(c *change, now time.Time) (int, error) {
 func (c *change) expire(r *row, now time.Time) error {
 	switch {
 	case r.expired(now):
-		return c.giveUp(r, now, ack.TTLExpired, fmt.Sprintf("%s after %v in the queue", reasonExpired, r.ttl))
+		return c.giveUp(r, now, storagepb.QueueDeadLetter_CLASS_EXPIRED, ack.TTLExpired, fmt.Sprintf("%s after %v in the queue", reasonExpired, r.ttl))
 	default:
-		return c.giveUp(r, now, ack.NoCode, fmt.Sprintf("%s for %v", reasonUnfetched, c.e.limits.KeepUnfetched))
+		return c.giveUp(r, now, storagepb.QueueDeadLetter_CLASS_UNANSWERABLE, ack.NoCode, fmt.Sprintf("%s for %v", reasonUnfetched, c.e.limits.KeepUnfetched))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
@@ -144,11 +143,7 @@ func (e *Engine) deadLetters(most int) ([]queue.DeadLetter, error) {
 		if err != nil {
 			return nil, err
 		}
-		letters = append(letters, queue.DeadLetter{
-			Seq: p.GetRow().GetSeq(), To: p.GetRow().GetTo(), Class: p.GetRow().GetClass(), Envelope: env,
-			Reason: p.GetReason(), Deliveries: int(p.GetRow().GetDeliveries()),
-			AcceptedAt: time.Unix(0, p.GetRow().GetAcceptedAt()), DiedAt: time.Unix(0, p.GetDiedAt()),
-		})
+		letters = append(letters, deadLetter(p, env))
 	}
 	return letters, nil
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
@@ -91,7 +92,9 @@ func (e *Engine) take(req *queue.LeaseRequest) ([]handout, error) {
 		total += r.bytes
 		e.queues[r.queue].waiting.remove(r)
 		out = append(out, r)
-		if err := c.put(r.queue.rowKey(r.seq), r.record(r.deliveries+1, req.Holder.Agent, req.Holder.Store)); err != nil {
+		p := r.record(r.deliveries+1, req.Holder.Agent, req.Holder.Store)
+		p.HandedOut = r.withHandout(req.Holder, req.Now)
+		if err := c.put(r.queue.rowKey(r.seq), p); err != nil {
 			restore()
 			return nil, err
 		}
@@ -102,6 +105,7 @@ func (e *Engine) take(req *queue.LeaseRequest) ([]handout, error) {
 	}
 	taken := make([]handout, len(out))
 	for i, r := range out {
+		r.handouts = r.withHandout(req.Holder, req.Now)
 		r.deliveries++
 		e.lease(r, req.Holder, req.Until)
 		taken[i] = handout{r, r.deliveries}
@@ -156,6 +160,7 @@ func (e *Engine) undo(h queue.Holder, taken []handout) {
 	for _, t := range taken {
 		if r := t.row; r.leased && r.holder == h && r.deliveries == t.deliveries {
 			r.deliveries--
+			r.handouts = r.handouts[:len(r.handouts)-1]
 			e.giveBack(r)
 			wake = append(wake, r.queue.address)
 		}
@@ -209,6 +214,7 @@ func (e *Engine) Release(ctx context.Context, h queue.Holder) error {
 
 // endLease gives a row back whose holder's stream has ended.
 func (c *change) endLease(r *row, now time.Time) error {
+	r.ended(storagepb.QueueDelivery_END_STREAM, now)
 	if r.holder.Store == "" {
 		return c.failLease(r, now)
 	}
@@ -218,6 +224,7 @@ func (c *change) endLease(r *row, now time.Time) error {
 
 // failLease gives a leased row back with one delivery less, or gives it up when it has none left.
 func (c *change) failLease(r *row, now time.Time) error {
+	r.ended(storagepb.QueueDelivery_END_LEASE, now) // unless its stream has
 	if r.spent+1 >= c.e.limits.DeliveryBudget {
 		return c.exhaust(r, now)
 	}

@@ -63,11 +63,7 @@ func WalkDead(ctx context.Context, r store.Reader, fn func(queue.DeadLetter) err
 		if err != nil {
 			return err
 		}
-		return fn(queue.DeadLetter{
-			Seq: p.GetRow().GetSeq(), To: p.GetRow().GetTo(), Class: p.GetRow().GetClass(), Envelope: env,
-			Reason: p.GetReason(), Deliveries: int(p.GetRow().GetDeliveries()),
-			AcceptedAt: time.Unix(0, p.GetRow().GetAcceptedAt()), DiedAt: time.Unix(0, p.GetDiedAt()),
-		})
+		return fn(deadLetter(&p, env))
 	})
 }
 
@@ -143,6 +139,7 @@ type mender struct {
 	wrong  func(key []byte, text string, args ...any) error
 	lowest map[queueKey]int64
 	bodies map[int64]bool
+	dead   deadCount
 	last   int64
 }
 
@@ -153,7 +150,7 @@ func (m *mender) run(ctx context.Context, sum *Summary) error {
 		fn   func(key, value []byte) error
 	}{
 		{kindRow, func(key, value []byte) error { sum.Waiting++; return m.row(key, value) }},
-		{kindDead, func(key, value []byte) error { sum.Dead++; return m.dead(key, value) }},
+		{kindDead, func(key, value []byte) error { sum.Dead++; return m.deadLetter(key, value) }},
 		{kindBody, m.body},
 		{kindHead, m.head},
 		{kindToken, func(key, value []byte) error { sum.Tokens++; return m.token(key, value) }},
@@ -230,7 +227,7 @@ func sized(b []byte) []byte {
 	return append(bytes.Clone(b), make([]byte, len(tokenKey{}))...)[:len(tokenKey{})]
 }
 
-func (m *mender) dead(key, value []byte) error {
+func (m *mender) deadLetter(key, value []byte) error {
 	var p storagepb.QueueDeadLetter
 	if err := proto.Unmarshal(value, &p); err != nil {
 		return m.wrong(key, "a dead letter does not decode: %w", err)
@@ -245,6 +242,8 @@ func (m *mender) dead(key, value []byte) error {
 		return m.wrong(key, "the envelope of dead letter %s from %s to %s is missing", p.GetRow().GetMessageId(), p.GetRow().GetProducer(), p.GetRow().GetTo())
 	}
 	m.bodies[seq] = true
+	m.dead.letters++
+	m.dead.bytes += p.GetRow().GetBytes()
 	return nil
 }
 
@@ -314,6 +313,10 @@ func (m *mender) counters() error {
 	}
 	if p.GetReservedSeq() < m.last {
 		return m.wrong(countersKey(), "the counter is at %d, and %d was given", p.GetReservedSeq(), m.last)
+	}
+	if counted := (deadCount{p.GetDead(), p.GetDeadBytes()}); counted != m.dead {
+		return m.wrong(countersKey(), "%d dead letters with %d bytes are counted, and there are %d with %d",
+			counted.letters, counted.bytes, m.dead.letters, m.dead.bytes)
 	}
 	return nil
 }

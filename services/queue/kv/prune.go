@@ -218,23 +218,3 @@ func (c *change) forgetID(messageID string, key tokenKey) error {
 	c.saveID(messageID, id)
 	return nil
 }
-
-// pruneDead removes dead letters that were kept long enough.
-func (e *Engine) pruneDead(now time.Time) (bool, error) {
-	if e.dead <= 0 {
-		return false, nil
-	}
-	start, _ := kindRange(kindDead)
-	keys, more, err := e.some(start, deadFrom(now.Add(-e.dead)))
-	if err != nil || len(keys) == 0 {
-		return false, err
-	}
-	c := e.begin()
-	c.batch.DeleteRange(start, after(keys[len(keys)-1]))
-	for _, key := range keys {
-		if seq, ok := deadSeq(key); ok {
-			c.batch.Delete(bodyKey(seq))
-		}
-	}
-	return more, c.commit()
-}

@@ -34,20 +34,20 @@ func rebuild(ctx context.Context, s store.Store, report func(string)) error {
 	}
 	// What one removal leaves without its counterpart is removed by the next round.
 	for {
-		last, removed, err := sweep(ctx, s, report)
+		m, removed, err := sweep(ctx, s, report)
 		if err != nil {
 			return err
 		}
 		if !removed {
-			return index(ctx, s, last)
+			return index(ctx, s, m)
 		}
 	}
 }
 
 // sweep removes what contradicts itself, but for what index makes anew.
-func sweep(ctx context.Context, s store.Store, report func(string)) (last int64, removed bool, err error) {
+func sweep(ctx context.Context, s store.Store, report func(string)) (m mender, removed bool, err error) {
 	var b store.Batch
-	m := mender{r: s}
+	m = mender{r: s}
 	m.wrong = func(key []byte, text string, args ...any) error {
 		if key[1] == kindHead || key[1] == kindCounters {
 			return nil
@@ -58,13 +58,13 @@ func sweep(ctx context.Context, s store.Store, report func(string)) (last int64,
 		return nil
 	}
 	if err := m.run(ctx, new(Summary)); err != nil {
-		return 0, false, err
+		return m, false, err
 	}
-	return m.last, removed, store.Write(ctx, s, &b)
+	return m, removed, store.Write(ctx, s, &b)
 }
 
 // index writes the beginnings of queues, the order of times, the order of sequences, and the counters.
-func index(ctx context.Context, s store.Store, last int64) error {
+func index(ctx context.Context, s store.Store, found mender) error {
 	w := indexer{s: s}
 	heads := map[queueKey]bool{}
 	err := walk(ctx, s, kindRow, func(key, value []byte) error {
@@ -92,7 +92,8 @@ func index(ctx context.Context, s store.Store, last int64) error {
 	if value, err := s.Get(countersKey()); err == nil {
 		_ = proto.Unmarshal(value, &counters) // a damaged one counts as none
 	}
-	counters.ReservedSeq = max(counters.GetReservedSeq(), last) + seqBlock
+	counters.ReservedSeq = max(counters.GetReservedSeq(), found.last) + seqBlock
+	counters.Dead, counters.DeadBytes = found.dead.letters, found.dead.bytes
 	counters.PrunedUntilMs = 0
 	if err := w.put(countersKey(), &counters); err != nil {
 		return err

@@ -20,6 +20,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	// Numbers that were reserved and not given are skipped: nobody knows how many were.
 	e.lastSeq, e.reserved = counters.GetReservedSeq(), counters.GetReservedSeq()
 	e.prunedMs = counters.GetPrunedUntilMs()
+	e.dead = deadCount{counters.GetDead(), counters.GetDeadBytes()}
 	if err := e.recoverInstances(); err != nil {
 		return fmt.Errorf("read instances: %w", err)
 	}
@@ -96,6 +97,7 @@ func (e *Engine) recoverRows(ctx context.Context) error {
 }
 
 func (e *Engine) recoverQueue(k queueKey, head int64) error {
+	now := e.now()
 	return e.s.Scan(k.rowKey(head), k.rowsEnd(), func(key, value []byte) error {
 		var p storagepb.QueueRow
 		if err := decode(key, value, &p); err != nil {
@@ -106,6 +108,7 @@ func (e *Engine) recoverQueue(k queueKey, head int64) error {
 			return damaged(key, fmt.Errorf("it says that it is row %d at %q", r.seq, r.queue.address))
 		}
 		r.setDue(e.limits.KeepUnfetched)
+		r.ended(storagepb.QueueDelivery_END_RESTART, now)
 		e.lastSeq = max(e.lastSeq, r.seq)
 		e.insert(r)
 		return nil

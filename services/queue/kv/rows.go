@@ -31,6 +31,8 @@ type row struct {
 	// mark covers the batch that wrote the row.
 	mark store.Mark
 
+	// handouts are the first and the latest deliveries.
+	handouts   []*storagepb.QueueDelivery
 	deliveries int
 	// spent counts the deliveries that failed.
 	spent int
@@ -89,6 +91,7 @@ func (r *row) record(deliveries int, agent, storeID string) *storagepb.QueueRow 
 		LastStore:  storeID,
 		Copy:       r.copy,
 		CopyStore:  r.copyStore,
+		HandedOut:  r.handouts,
 		Spent:      int32(min(r.spent, 1<<30)),
 	}
 	if r.work() {
@@ -110,6 +113,7 @@ func rowOf(p *storagepb.QueueRow) *row {
 		bytes:      p.GetBytes(),
 		copy:       p.GetCopy(),
 		copyStore:  p.GetCopyStore(),
+		handouts:   p.GetHandedOut(),
 		deliveries: int(p.GetDeliveries()),
 		spent:      int(p.GetSpent()),
 		lastAgent:  p.GetLastAgent(),

@@ -15,8 +15,8 @@ import (
 )
 
 const bufferHelp = `buffer works on a data directory that nobody has open: that of an agent (./sw4rm-data/ID unless it was told otherwise) or
-that of the services (./sw4rm-data/_up). Nothing but upgrade changes the directory that it reads; what is made is there as
-a whole or not at all.
+that of the services (./sw4rm-data/_up). Nothing but upgrade, requeue and drop changes the directory that it reads; what is made
+is there as a whole or not at all.
 
 `
 
@@ -36,7 +36,7 @@ func newBuffer() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBufferLs(), newBufferData(), newBufferVerify(), newBufferSalvage(), newBufferExport(), newBufferImport(), newBufferBackup(),
-		newBufferRestore(), newBufferUpgrade())
+		newBufferRestore(), newBufferUpgrade(), newBufferRequeue(), newBufferDrop())
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func tool(use, short, long, example string, names []string, run func(cmd *cobra.
 					return usageError{fmt.Errorf("argument %d is empty. Fix: see %s --help", i+1, cmd.CommandPath())}
 				}
 			}
-			if len(args) != len(names) {
+			if several := strings.HasSuffix(names[len(names)-1], "…"); len(args) != len(names) && !(several && len(args) > len(names)) {
 				return usageError{fmt.Errorf("%s needs %s, and %d arguments are given. Fix: see %s --help",
 					cmd.CommandPath(), strings.Join(names, " and "), len(args), cmd.CommandPath())}
 			}
@@ -80,7 +80,8 @@ Of a services' directory it lists the messages that wait and the dead letters. T
 
 With --failed it lists the operations that ended without what they were to bring and of whose end neither a waiting call nor
 a reply handler was told, and the dead letters with the reason. --json writes one object a line, with every attempt and its
-times; of dead letters also the beginning of the payload.`,
+times; of dead letters also the classification (retryable, permanent, expired, unanswerable), every delivery with its agent,
+times and end, sizes, content type, and the beginning of the payload.`,
 		`  sw4rm buffer ls ./sw4rm-data/client-1
   sw4rm buffer ls --failed ./sw4rm-data/_up
   sw4rm buffer ls --json --open ./sw4rm-data/client-1 | jq -r .token`,

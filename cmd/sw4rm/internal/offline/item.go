@@ -45,6 +45,19 @@ type item struct {
 	LastAgent string `json:"last_agent,omitempty"`
 	Content   string `json:"content_type,omitempty"`
 	Excerpt   string `json:"excerpt,omitempty"`
+	// Class says why a dead letter was given up: retryable, permanent, expired or unanswerable. Handouts are the first of its
+	// deliveries and the latest; EnvelopeBytes is what it takes on disk.
+	Class         string        `json:"classification,omitempty"`
+	Handouts      []itemHandout `json:"deliveries,omitempty"`
+	EnvelopeBytes int64         `json:"envelope_bytes,omitempty"`
+}
+
+// itemHandout is one time that the router handed a message out.
+type itemHandout struct {
+	Agent   string     `json:"agent"`
+	At      *time.Time `json:"at,omitempty"`
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+	End     string     `json:"end,omitempty"`
 }
 
 type itemAttempt struct {
@@ -69,7 +82,7 @@ func stamp(t *timestamppb.Timestamp) *time.Time {
 }
 
 func moment(t time.Time) *time.Time {
-	if t.UnixNano() <= 0 {
+	if t.IsZero() || t.UnixNano() <= 0 {
 		return nil
 	}
 	t = t.UTC()
@@ -155,8 +168,13 @@ const maxExcerpt = 256
 
 func deadItem(d queue.DeadLetter) item {
 	payload := d.Envelope.GetPayload()
+	var handouts []itemHandout
+	for _, h := range d.Handouts {
+		handouts = append(handouts, itemHandout{h.Agent, moment(h.At), moment(h.EndedAt), h.End})
+	}
 	return item{
-		Kind: "dead_letter", Number: uint64(d.Seq), State: "finished", Stage: "DEAD", Note: d.Reason, Peer: d.Envelope.GetProducerId(), To: d.To,
+		Kind: "dead_letter", Number: uint64(d.Seq), State: "finished", Stage: "DEAD", Code: codeName(d.Code), Note: d.Reason,
+		Class: string(d.Kind), Handouts: handouts, EnvelopeBytes: d.Bytes, Peer: d.Envelope.GetProducerId(), To: d.To,
 		Type: d.Envelope.GetMessageType().String(), Token: d.Envelope.GetIdempotencyToken(), CorrelationID: d.Envelope.GetCorrelationId(),
 		MessageID: d.Envelope.GetMessageId(), Tries: d.Deliveries, Bytes: int64(len(payload)), CreatedAt: moment(d.AcceptedAt),
 		EndedAt: moment(d.DiedAt), Content: d.Envelope.GetContentType(), Excerpt: excerpt(payload),

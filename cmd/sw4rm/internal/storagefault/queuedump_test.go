@@ -27,6 +27,7 @@ type queueRecords struct {
 	dead      map[int64]*storagepb.QueueDeadLetter
 	bodies    map[int64]*commonpb.Envelope
 	instances map[string]*storagepb.QueueInstance
+	counters  storagepb.QueueCounters
 	keys      map[string]bool
 }
 
@@ -40,6 +41,8 @@ func readQueue(s store.Store) (*queueRecords, error) {
 		name := string(key[2:])
 		r.keys[string(key)] = true
 		switch key[1] {
+		case 'm':
+			return proto.Unmarshal(value, &r.counters)
 		case 't':
 			r.tokens[name] = &storagepb.QueueToken{}
 			return proto.Unmarshal(value, r.tokens[name])
@@ -212,6 +215,7 @@ func (r *queueRecords) count(ctx context.Context, d *storagecheck.Dump, e *kv.En
 	d.Totals = append(d.Totals,
 		storagecheck.Total{Name: "rows", Told: told, Is: int64(len(r.rows))},
 		storagecheck.Total{Name: "dead letters", Told: int64(len(letters)), Is: int64(len(r.dead))},
+		storagecheck.Total{Name: "counted dead letters", Told: r.counters.GetDead(), Is: int64(len(r.dead))},
 		storagecheck.Total{Name: "envelopes", Told: int64(len(r.bodies)), Is: int64(len(r.rows) + len(r.dead))},
 		storagecheck.Total{Name: "producers' sequences", Told: sequences, Is: numbered},
 	)

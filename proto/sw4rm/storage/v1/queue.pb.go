@@ -23,6 +23,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type QueueDelivery_End int32
+
+const (
+	// It has not ended, or nobody knows how.
+	QueueDelivery_END_UNSPECIFIED QueueDelivery_End = 0
+	// The lease ran out, and the agent had not stored it.
+	QueueDelivery_END_LEASE QueueDelivery_End = 1
+	// The agent's stream ended, or another instance took its place.
+	QueueDelivery_END_STREAM QueueDelivery_End = 2
+	// The router started anew.
+	QueueDelivery_END_RESTART QueueDelivery_End = 3
+	// The agent refused it for good.
+	QueueDelivery_END_REFUSED QueueDelivery_End = 4
+)
+
+// Enum value maps for QueueDelivery_End.
+var (
+	QueueDelivery_End_name = map[int32]string{
+		0: "END_UNSPECIFIED",
+		1: "END_LEASE",
+		2: "END_STREAM",
+		3: "END_RESTART",
+		4: "END_REFUSED",
+	}
+	QueueDelivery_End_value = map[string]int32{
+		"END_UNSPECIFIED": 0,
+		"END_LEASE":       1,
+		"END_STREAM":      2,
+		"END_RESTART":     3,
+		"END_REFUSED":     4,
+	}
+)
+
+func (x QueueDelivery_End) Enum() *QueueDelivery_End {
+	p := new(QueueDelivery_End)
+	*p = x
+	return p
+}
+
+func (x QueueDelivery_End) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (QueueDelivery_End) Descriptor() protoreflect.EnumDescriptor {
+	return file_sw4rm_storage_v1_queue_proto_enumTypes[0].Descriptor()
+}
+
+func (QueueDelivery_End) Type() protoreflect.EnumType {
+	return &file_sw4rm_storage_v1_queue_proto_enumTypes[0]
+}
+
+func (x QueueDelivery_End) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use QueueDelivery_End.Descriptor instead.
+func (QueueDelivery_End) EnumDescriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{3, 0}
+}
+
 type QueueToken_State int32
 
 const (
@@ -62,11 +122,11 @@ func (x QueueToken_State) String() string {
 }
 
 func (QueueToken_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sw4rm_storage_v1_queue_proto_enumTypes[0].Descriptor()
+	return file_sw4rm_storage_v1_queue_proto_enumTypes[1].Descriptor()
 }
 
 func (QueueToken_State) Type() protoreflect.EnumType {
-	return &file_sw4rm_storage_v1_queue_proto_enumTypes[0]
+	return &file_sw4rm_storage_v1_queue_proto_enumTypes[1]
 }
 
 func (x QueueToken_State) Number() protoreflect.EnumNumber {
@@ -75,7 +135,67 @@ func (x QueueToken_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use QueueToken_State.Descriptor instead.
 func (QueueToken_State) EnumDescriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{3, 0}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// Class says whether it is of use to let the message wait again.
+type QueueDeadLetter_Class int32
+
+const (
+	QueueDeadLetter_CLASS_UNSPECIFIED QueueDeadLetter_Class = 0
+	// No agent has stored it, however often it was handed out.
+	QueueDeadLetter_CLASS_RETRYABLE QueueDeadLetter_Class = 1
+	// An agent has refused it for good.
+	QueueDeadLetter_CLASS_PERMANENT QueueDeadLetter_Class = 2
+	// Its time to live was over.
+	QueueDeadLetter_CLASS_EXPIRED QueueDeadLetter_Class = 3
+	// Nobody has fetched it, and it is an acknowledgement or an answer.
+	QueueDeadLetter_CLASS_UNANSWERABLE QueueDeadLetter_Class = 4
+)
+
+// Enum value maps for QueueDeadLetter_Class.
+var (
+	QueueDeadLetter_Class_name = map[int32]string{
+		0: "CLASS_UNSPECIFIED",
+		1: "CLASS_RETRYABLE",
+		2: "CLASS_PERMANENT",
+		3: "CLASS_EXPIRED",
+		4: "CLASS_UNANSWERABLE",
+	}
+	QueueDeadLetter_Class_value = map[string]int32{
+		"CLASS_UNSPECIFIED":  0,
+		"CLASS_RETRYABLE":    1,
+		"CLASS_PERMANENT":    2,
+		"CLASS_EXPIRED":      3,
+		"CLASS_UNANSWERABLE": 4,
+	}
+)
+
+func (x QueueDeadLetter_Class) Enum() *QueueDeadLetter_Class {
+	p := new(QueueDeadLetter_Class)
+	*p = x
+	return p
+}
+
+func (x QueueDeadLetter_Class) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (QueueDeadLetter_Class) Descriptor() protoreflect.EnumDescriptor {
+	return file_sw4rm_storage_v1_queue_proto_enumTypes[2].Descriptor()
+}
+
+func (QueueDeadLetter_Class) Type() protoreflect.EnumType {
+	return &file_sw4rm_storage_v1_queue_proto_enumTypes[2]
+}
+
+func (x QueueDeadLetter_Class) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use QueueDeadLetter_Class.Descriptor instead.
+func (QueueDeadLetter_Class) EnumDescriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{8, 0}
 }
 
 // QueueCounters is what an engine counts over its whole life.
@@ -85,6 +205,9 @@ type QueueCounters struct {
 	ReservedSeq int64 `protobuf:"varint,1,opt,name=reserved_seq,json=reservedSeq,proto3" json:"reserved_seq,omitempty"`
 	// Index entries before this time, in milliseconds since 1970, are gone.
 	PrunedUntilMs int64 `protobuf:"varint,2,opt,name=pruned_until_ms,json=prunedUntilMs,proto3" json:"pruned_until_ms,omitempty"`
+	// Dead letters that are kept, and the encoded size of their envelopes in bytes.
+	Dead          int64 `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
+	DeadBytes     int64 `protobuf:"varint,4,opt,name=dead_bytes,json=deadBytes,proto3" json:"dead_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +252,20 @@ func (x *QueueCounters) GetReservedSeq() int64 {
 func (x *QueueCounters) GetPrunedUntilMs() int64 {
 	if x != nil {
 		return x.PrunedUntilMs
+	}
+	return 0
+}
+
+func (x *QueueCounters) GetDead() int64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *QueueCounters) GetDeadBytes() int64 {
+	if x != nil {
+		return x.DeadBytes
 	}
 	return 0
 }
@@ -207,7 +344,9 @@ type QueueRow struct {
 	// The custodian's store, for a copy.
 	CopyStore string `protobuf:"bytes,16,opt,name=copy_store,json=copyStore,proto3" json:"copy_store,omitempty"`
 	// How many deliveries have ended in a way that counts against the delivery budget.
-	Spent         int32 `protobuf:"varint,17,opt,name=spent,proto3" json:"spent,omitempty"`
+	Spent int32 `protobuf:"varint,17,opt,name=spent,proto3" json:"spent,omitempty"`
+	// The deliveries: the first, and the latest ones.
+	HandedOut     []*QueueDelivery `protobuf:"bytes,18,rep,name=handed_out,json=handedOut,proto3" json:"handed_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -361,6 +500,82 @@ func (x *QueueRow) GetSpent() int32 {
 	return 0
 }
 
+func (x *QueueRow) GetHandedOut() []*QueueDelivery {
+	if x != nil {
+		return x.HandedOut
+	}
+	return nil
+}
+
+// QueueDelivery is one time that a message was handed out.
+type QueueDelivery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	EndedAt       int64                  `protobuf:"varint,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	End           QueueDelivery_End      `protobuf:"varint,4,opt,name=end,proto3,enum=sw4rm.storage.v1.QueueDelivery_End" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueDelivery) Reset() {
+	*x = QueueDelivery{}
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueDelivery) ProtoMessage() {}
+
+func (x *QueueDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueDelivery.ProtoReflect.Descriptor instead.
+func (*QueueDelivery) Descriptor() ([]byte, []int) {
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *QueueDelivery) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *QueueDelivery) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *QueueDelivery) GetEndedAt() int64 {
+	if x != nil {
+		return x.EndedAt
+	}
+	return 0
+}
+
+func (x *QueueDelivery) GetEnd() QueueDelivery_End {
+	if x != nil {
+		return x.End
+	}
+	return QueueDelivery_END_UNSPECIFIED
+}
+
 // QueueToken is what became of a token.
 type QueueToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -404,7 +619,7 @@ type QueueToken struct {
 
 func (x *QueueToken) Reset() {
 	*x = QueueToken{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[3]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +631,7 @@ func (x *QueueToken) String() string {
 func (*QueueToken) ProtoMessage() {}
 
 func (x *QueueToken) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[3]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +644,7 @@ func (x *QueueToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueToken.ProtoReflect.Descriptor instead.
 func (*QueueToken) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{3}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *QueueToken) GetProducer() string {
@@ -617,7 +832,7 @@ type QueueMessageId struct {
 
 func (x *QueueMessageId) Reset() {
 	*x = QueueMessageId{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[4]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +844,7 @@ func (x *QueueMessageId) String() string {
 func (*QueueMessageId) ProtoMessage() {}
 
 func (x *QueueMessageId) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[4]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +857,7 @@ func (x *QueueMessageId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueMessageId.ProtoReflect.Descriptor instead.
 func (*QueueMessageId) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{4}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *QueueMessageId) GetProducer() string {
@@ -731,7 +946,7 @@ type QueueInstance struct {
 
 func (x *QueueInstance) Reset() {
 	*x = QueueInstance{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[5]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +958,7 @@ func (x *QueueInstance) String() string {
 func (*QueueInstance) ProtoMessage() {}
 
 func (x *QueueInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[5]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +971,7 @@ func (x *QueueInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueInstance.ProtoReflect.Descriptor instead.
 func (*QueueInstance) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{5}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QueueInstance) GetStore() string {
@@ -798,7 +1013,7 @@ type QueueMark struct {
 
 func (x *QueueMark) Reset() {
 	*x = QueueMark{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[6]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1025,7 @@ func (x *QueueMark) String() string {
 func (*QueueMark) ProtoMessage() {}
 
 func (x *QueueMark) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[6]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1038,7 @@ func (x *QueueMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueMark.ProtoReflect.Descriptor instead.
 func (*QueueMark) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{6}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QueueMark) GetLowestOpen() uint64 {
@@ -835,17 +1050,20 @@ func (x *QueueMark) GetLowestOpen() uint64 {
 
 // QueueDeadLetter is a message that was given up. Its envelope stays where its row's was.
 type QueueDeadLetter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Row           *QueueRow              `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	DiedAt        int64                  `protobuf:"varint,3,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Row    *QueueRow              `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	DiedAt int64                  `protobuf:"varint,3,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
+	Class  QueueDeadLetter_Class  `protobuf:"varint,4,opt,name=class,proto3,enum=sw4rm.storage.v1.QueueDeadLetter_Class" json:"class,omitempty"`
+	// What its producer was told.
+	Code          common.ErrorCode `protobuf:"varint,5,opt,name=code,proto3,enum=sw4rm.common.ErrorCode" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueueDeadLetter) Reset() {
 	*x = QueueDeadLetter{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[7]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1075,7 @@ func (x *QueueDeadLetter) String() string {
 func (*QueueDeadLetter) ProtoMessage() {}
 
 func (x *QueueDeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[7]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1088,7 @@ func (x *QueueDeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueDeadLetter.ProtoReflect.Descriptor instead.
 func (*QueueDeadLetter) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{7}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *QueueDeadLetter) GetRow() *QueueRow {
@@ -894,6 +1112,20 @@ func (x *QueueDeadLetter) GetDiedAt() int64 {
 	return 0
 }
 
+func (x *QueueDeadLetter) GetClass() QueueDeadLetter_Class {
+	if x != nil {
+		return x.Class
+	}
+	return QueueDeadLetter_CLASS_UNSPECIFIED
+}
+
+func (x *QueueDeadLetter) GetCode() common.ErrorCode {
+	if x != nil {
+		return x.Code
+	}
+	return common.ErrorCode(0)
+}
+
 // Attempt is an operation that the id is an attempt of.
 type QueueMessageId_Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -905,7 +1137,7 @@ type QueueMessageId_Attempt struct {
 
 func (x *QueueMessageId_Attempt) Reset() {
 	*x = QueueMessageId_Attempt{}
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[8]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1149,7 @@ func (x *QueueMessageId_Attempt) String() string {
 func (*QueueMessageId_Attempt) ProtoMessage() {}
 
 func (x *QueueMessageId_Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[8]
+	mi := &file_sw4rm_storage_v1_queue_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1162,7 @@ func (x *QueueMessageId_Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueMessageId_Attempt.ProtoReflect.Descriptor instead.
 func (*QueueMessageId_Attempt) Descriptor() ([]byte, []int) {
-	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{4, 0}
+	return file_sw4rm_storage_v1_queue_proto_rawDescGZIP(), []int{5, 0}
 }
 
 func (x *QueueMessageId_Attempt) GetTokenKey() []byte {
@@ -951,12 +1183,15 @@ var File_sw4rm_storage_v1_queue_proto protoreflect.FileDescriptor
 
 const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\n" +
-	"\x1csw4rm/storage/v1/queue.proto\x12\x10sw4rm.storage.v1\x1a\x19sw4rm/common/common.proto\x1a\"sw4rm/transport/v1/transport.proto\"Z\n" +
+	"\x1csw4rm/storage/v1/queue.proto\x12\x10sw4rm.storage.v1\x1a\x19sw4rm/common/common.proto\x1a\"sw4rm/transport/v1/transport.proto\"\x8d\x01\n" +
 	"\rQueueCounters\x12!\n" +
 	"\freserved_seq\x18\x01 \x01(\x03R\vreservedSeq\x12&\n" +
-	"\x0fpruned_until_ms\x18\x02 \x01(\x03R\rprunedUntilMs\"\x1d\n" +
+	"\x0fpruned_until_ms\x18\x02 \x01(\x03R\rprunedUntilMs\x12\x12\n" +
+	"\x04dead\x18\x03 \x01(\x03R\x04dead\x12\x1d\n" +
+	"\n" +
+	"dead_bytes\x18\x04 \x01(\x03R\tdeadBytes\"\x1d\n" +
 	"\tQueueHead\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xe5\x03\n" +
+	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xa5\x04\n" +
 	"\bQueueRow\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12/\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x19.sw4rm.transport.v1.ClassR\x05class\x12\x18\n" +
@@ -983,7 +1218,21 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\x04copy\x18\x0f \x01(\bR\x04copy\x12\x1d\n" +
 	"\n" +
 	"copy_store\x18\x10 \x01(\tR\tcopyStore\x12\x14\n" +
-	"\x05spent\x18\x11 \x01(\x05R\x05spent\"\xe5\x06\n" +
+	"\x05spent\x18\x11 \x01(\x05R\x05spent\x12>\n" +
+	"\n" +
+	"handed_out\x18\x12 \x03(\v2\x1f.sw4rm.storage.v1.QueueDeliveryR\thandedOut\"\xe4\x01\n" +
+	"\rQueueDelivery\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x19\n" +
+	"\bended_at\x18\x03 \x01(\x03R\aendedAt\x125\n" +
+	"\x03end\x18\x04 \x01(\x0e2#.sw4rm.storage.v1.QueueDelivery.EndR\x03end\"[\n" +
+	"\x03End\x12\x13\n" +
+	"\x0fEND_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tEND_LEASE\x10\x01\x12\x0e\n" +
+	"\n" +
+	"END_STREAM\x10\x02\x12\x0f\n" +
+	"\vEND_RESTART\x10\x03\x12\x0f\n" +
+	"\vEND_REFUSED\x10\x04\"\xe5\x06\n" +
 	"\n" +
 	"QueueToken\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x0e\n" +
@@ -1048,11 +1297,19 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\x06former\x18\x04 \x03(\tR\x06former\",\n" +
 	"\tQueueMark\x12\x1f\n" +
 	"\vlowest_open\x18\x01 \x01(\x04R\n" +
-	"lowestOpen\"p\n" +
+	"lowestOpen\"\xd1\x02\n" +
 	"\x0fQueueDeadLetter\x12,\n" +
 	"\x03row\x18\x01 \x01(\v2\x1a.sw4rm.storage.v1.QueueRowR\x03row\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x17\n" +
-	"\adied_at\x18\x03 \x01(\x03R\x06diedAtB<Z:github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1;storagepbb\x06proto3"
+	"\adied_at\x18\x03 \x01(\x03R\x06diedAt\x12=\n" +
+	"\x05class\x18\x04 \x01(\x0e2'.sw4rm.storage.v1.QueueDeadLetter.ClassR\x05class\x12+\n" +
+	"\x04code\x18\x05 \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\"s\n" +
+	"\x05Class\x12\x15\n" +
+	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fCLASS_RETRYABLE\x10\x01\x12\x13\n" +
+	"\x0fCLASS_PERMANENT\x10\x02\x12\x11\n" +
+	"\rCLASS_EXPIRED\x10\x03\x12\x16\n" +
+	"\x12CLASS_UNANSWERABLE\x10\x04B<Z:github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1;storagepbb\x06proto3"
 
 var (
 	file_sw4rm_storage_v1_queue_proto_rawDescOnce sync.Once
@@ -1066,36 +1323,43 @@ func file_sw4rm_storage_v1_queue_proto_rawDescGZIP() []byte {
 	return file_sw4rm_storage_v1_queue_proto_rawDescData
 }
 
-var file_sw4rm_storage_v1_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sw4rm_storage_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_sw4rm_storage_v1_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sw4rm_storage_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sw4rm_storage_v1_queue_proto_goTypes = []any{
-	(QueueToken_State)(0),          // 0: sw4rm.storage.v1.QueueToken.State
-	(*QueueCounters)(nil),          // 1: sw4rm.storage.v1.QueueCounters
-	(*QueueHead)(nil),              // 2: sw4rm.storage.v1.QueueHead
-	(*QueueRow)(nil),               // 3: sw4rm.storage.v1.QueueRow
-	(*QueueToken)(nil),             // 4: sw4rm.storage.v1.QueueToken
-	(*QueueMessageId)(nil),         // 5: sw4rm.storage.v1.QueueMessageId
-	(*QueueInstance)(nil),          // 6: sw4rm.storage.v1.QueueInstance
-	(*QueueMark)(nil),              // 7: sw4rm.storage.v1.QueueMark
-	(*QueueDeadLetter)(nil),        // 8: sw4rm.storage.v1.QueueDeadLetter
-	(*QueueMessageId_Attempt)(nil), // 9: sw4rm.storage.v1.QueueMessageId.Attempt
-	(v1.Class)(0),                  // 10: sw4rm.transport.v1.Class
-	(common.AckStage)(0),           // 11: sw4rm.common.AckStage
-	(common.ErrorCode)(0),          // 12: sw4rm.common.ErrorCode
+	(QueueDelivery_End)(0),         // 0: sw4rm.storage.v1.QueueDelivery.End
+	(QueueToken_State)(0),          // 1: sw4rm.storage.v1.QueueToken.State
+	(QueueDeadLetter_Class)(0),     // 2: sw4rm.storage.v1.QueueDeadLetter.Class
+	(*QueueCounters)(nil),          // 3: sw4rm.storage.v1.QueueCounters
+	(*QueueHead)(nil),              // 4: sw4rm.storage.v1.QueueHead
+	(*QueueRow)(nil),               // 5: sw4rm.storage.v1.QueueRow
+	(*QueueDelivery)(nil),          // 6: sw4rm.storage.v1.QueueDelivery
+	(*QueueToken)(nil),             // 7: sw4rm.storage.v1.QueueToken
+	(*QueueMessageId)(nil),         // 8: sw4rm.storage.v1.QueueMessageId
+	(*QueueInstance)(nil),          // 9: sw4rm.storage.v1.QueueInstance
+	(*QueueMark)(nil),              // 10: sw4rm.storage.v1.QueueMark
+	(*QueueDeadLetter)(nil),        // 11: sw4rm.storage.v1.QueueDeadLetter
+	(*QueueMessageId_Attempt)(nil), // 12: sw4rm.storage.v1.QueueMessageId.Attempt
+	(v1.Class)(0),                  // 13: sw4rm.transport.v1.Class
+	(common.AckStage)(0),           // 14: sw4rm.common.AckStage
+	(common.ErrorCode)(0),          // 15: sw4rm.common.ErrorCode
 }
 var file_sw4rm_storage_v1_queue_proto_depIdxs = []int32{
-	10, // 0: sw4rm.storage.v1.QueueRow.class:type_name -> sw4rm.transport.v1.Class
-	0,  // 1: sw4rm.storage.v1.QueueToken.state:type_name -> sw4rm.storage.v1.QueueToken.State
-	11, // 2: sw4rm.storage.v1.QueueToken.stage:type_name -> sw4rm.common.AckStage
-	12, // 3: sw4rm.storage.v1.QueueToken.code:type_name -> sw4rm.common.ErrorCode
-	10, // 4: sw4rm.storage.v1.QueueMessageId.class:type_name -> sw4rm.transport.v1.Class
-	9,  // 5: sw4rm.storage.v1.QueueMessageId.attempts:type_name -> sw4rm.storage.v1.QueueMessageId.Attempt
-	3,  // 6: sw4rm.storage.v1.QueueDeadLetter.row:type_name -> sw4rm.storage.v1.QueueRow
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	13, // 0: sw4rm.storage.v1.QueueRow.class:type_name -> sw4rm.transport.v1.Class
+	6,  // 1: sw4rm.storage.v1.QueueRow.handed_out:type_name -> sw4rm.storage.v1.QueueDelivery
+	0,  // 2: sw4rm.storage.v1.QueueDelivery.end:type_name -> sw4rm.storage.v1.QueueDelivery.End
+	1,  // 3: sw4rm.storage.v1.QueueToken.state:type_name -> sw4rm.storage.v1.QueueToken.State
+	14, // 4: sw4rm.storage.v1.QueueToken.stage:type_name -> sw4rm.common.AckStage
+	15, // 5: sw4rm.storage.v1.QueueToken.code:type_name -> sw4rm.common.ErrorCode
+	13, // 6: sw4rm.storage.v1.QueueMessageId.class:type_name -> sw4rm.transport.v1.Class
+	12, // 7: sw4rm.storage.v1.QueueMessageId.attempts:type_name -> sw4rm.storage.v1.QueueMessageId.Attempt
+	5,  // 8: sw4rm.storage.v1.QueueDeadLetter.row:type_name -> sw4rm.storage.v1.QueueRow
+	2,  // 9: sw4rm.storage.v1.QueueDeadLetter.class:type_name -> sw4rm.storage.v1.QueueDeadLetter.Class
+	15, // 10: sw4rm.storage.v1.QueueDeadLetter.code:type_name -> sw4rm.common.ErrorCode
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sw4rm_storage_v1_queue_proto_init() }
@@ -1108,8 +1372,8 @@ func file_sw4rm_storage_v1_queue_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sw4rm_storage_v1_queue_proto_rawDesc), len(file_sw4rm_storage_v1_queue_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   9,
+			NumEnums:      3,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
