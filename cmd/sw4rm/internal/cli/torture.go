@@ -94,6 +94,7 @@ func newTorture() *cobra.Command {
 	f.StringVar(&c.EffectsCommand, "effects-command", "", "command that prints a line for each side effect")
 	f.BoolVar(&c.AnyReply, "any-reply", false, "allow another answer when a handler runs again for the same operation")
 	f.DurationVar(&c.StartTimeout, "start-timeout", torture.DefaultStartTimeout, "how long the agent may take to connect")
+	f.DurationVar(&c.AnswerTimeout, "answer-timeout", torture.DefaultAnswerTimeout, "how long an answer may take without faults; exchanges that take longer are left out")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -117,7 +118,7 @@ func repetition(cmd *cobra.Command, c torture.Config) string {
 		}
 	}
 	for _, name := range []string{
-		"all-services", "ops", "faults", "duration", "lease", "listen", "effects", "effects-command", "any-reply", "start-timeout", "json",
+		"all-services", "ops", "faults", "duration", "lease", "listen", "effects", "effects-command", "any-reply", "start-timeout", "answer-timeout", "json",
 	} {
 		if cmd.Flags().Changed(name) {
 			words = append(words, quoted("--"+name+"="+cmd.Flags().Lookup(name).Value.String()))

@@ -14,10 +14,11 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultOperations   = 200
-	DefaultFaults       = 12
-	DefaultLease        = time.Second
-	DefaultStartTimeout = time.Minute
+	DefaultOperations    = 200
+	DefaultFaults        = 12
+	DefaultLease         = time.Second
+	DefaultStartTimeout  = time.Minute
+	DefaultAnswerTimeout = 15 * time.Second
 )
 
 // Config says what is done to which agent.
@@ -47,6 +48,8 @@ type Config struct {
 	AnyReply bool
 	// StartTimeout is how long the agent may take to connect.
 	StartTimeout time.Duration
+	// AnswerTimeout is how long messages may take while nothing is done to anybody. Exchanges that take longer are left out.
+	AnswerTimeout time.Duration
 	// Environ is the agent's environment, to which the addresses and the data directory are added.
 	Environ []string
 	// Log gets a line for whatever is done.
@@ -107,7 +110,7 @@ func (c *Config) check() error {
 		name string
 		d    time.Duration
 		min  time.Duration
-	}{{"--lease", c.Lease, 100 * time.Millisecond}, {"--start-timeout", c.StartTimeout, time.Millisecond}, {"--duration", c.Duration, 0}} {
+	}{{"--lease", c.Lease, 100 * time.Millisecond}, {"--start-timeout", c.StartTimeout, time.Millisecond}, {"--answer-timeout", c.AnswerTimeout, time.Millisecond}, {"--duration", c.Duration, 0}} {
 		if d.d < d.min {
 			return &UsageError{fmt.Sprintf("%s is %v", d.name, d.d), fmt.Sprintf("use at least %v", d.min)}
 		}

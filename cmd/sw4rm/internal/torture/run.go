@@ -20,9 +20,6 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/sw4rm"
 )
 
-// calmPatience is how long messages may take while nothing is done to anybody.
-const calmPatience = 15 * time.Second
-
 // run is one torture.
 type run struct {
 	cfg     Config
@@ -261,7 +258,7 @@ func (r *run) calmly(ctx, following context.Context) error {
 			return err
 		}
 	}
-	waiting, cancel := context.WithTimeout(ctx, calmPatience)
+	waiting, cancel := context.WithTimeout(ctx, r.cfg.AnswerTimeout)
 	defer cancel()
 	if err := r.awaitEnds(waiting, n); err != nil {
 		return err
@@ -297,13 +294,16 @@ func (r *run) awaitEnds(ctx context.Context, n int) error {
 // learn looks at what came of the calm operations.
 func (r *run) learn(ctx context.Context, all []*operation) error {
 	r.faults = &faults{stage: r.stage, done: map[string]int{}}
-	refusals := map[string]string{}
+	refusals, missing := map[string]string{}, map[string]string{}
 	answered := map[string]int{}
 	for _, o := range all {
 		name := o.exchange.Name()
 		switch {
-		case !o.done || o.code() == ack.UnsupportedMessageType:
-			r.leftOut[name] = true
+		case !o.done:
+			missing[name] = fmt.Sprintf("the agent has not answered it within %v, without any fault", r.cfg.AnswerTimeout)
+			continue
+		case o.code() == ack.UnsupportedMessageType:
+			missing[name] = "the agent does not handle it"
 			continue
 		case o.fulfilled():
 			answered[name]++
@@ -312,8 +312,9 @@ func (r *run) learn(ctx context.Context, all []*operation) error {
 		}
 		r.faults.longest = max(r.faults.longest, o.ended.Sub(o.began))
 	}
-	for _, name := range sortedNames(r.leftOut) {
-		r.note("%s is left out: the agent has not answered it within %v, without any fault", name, calmPatience)
+	for _, name := range sortedNames(missing) {
+		r.leftOut[name] = true
+		r.note("%s is left out: %s", name, missing[name])
 	}
 	for _, name := range sortedNames(refusals) {
 		if answered[name] == 0 && !r.leftOut[name] {
@@ -325,8 +326,8 @@ func (r *run) learn(ctx context.Context, all []*operation) error {
 	r.planner.ttl = max(shortLife, 2*r.faults.longest)
 	if len(r.exchanges) == 0 {
 		return &AgentError{
-			Problem: fmt.Sprintf("the agent has answered none of %d messages within %v, without any fault", len(all), calmPatience),
-			Fix:     "look for what its handlers wait for; those that answer later can be left out with --only",
+			Problem: fmt.Sprintf("the agent has answered none of %d messages within %v, without any fault", len(all), r.cfg.AnswerTimeout),
+			Fix:     "look for what its handlers wait for, or give them more time with --answer-timeout",
 			Log:     r.stage.printed(),
 		}
 	}

@@ -168,18 +168,32 @@ func (w *wire) answered(s *transportpb.Submit) {
 		w.compare("reply to "+request, "the reply", w.canonical(e.GetContentType(), e.GetPayload()))
 	}
 	if request, _, n, ok := envelope.ParseFrameToken(e.GetIdempotencyToken()); ok {
-		w.compare(fmt.Sprintf("frame %d of %s", n, request), fmt.Sprintf("frame %d", n), w.canonical(e.GetContentType(), e.GetPayload()))
+		w.frame(request, n, e)
 	}
 	a, ok := outcome(e)
 	if !ok || w.letters[a.ForMessageID] == nil {
 		return
 	}
 	w.handled(func(l *letter) bool { return l.message == a.ForMessageID })
-	// What ends for other reasons than its handler's says nothing of that.
-	if a.Code == ack.TTLExpired || a.Code == ack.DuplicateDetected || a.Stage == ack.Failed {
-		return
+	if a.Stage != ack.Failed { // which may have other reasons than the handler's
+		w.compare("outcome of "+w.letters[a.ForMessageID].token, "the outcome", []byte(a.Stage.String()))
 	}
-	w.compare("outcome of "+w.letters[a.ForMessageID].token, "the outcome", fmt.Appendf(nil, "%v %v", a.Stage, a.Code))
+}
+
+// frame notes a frame of a stream, or what ends it: that one says how many there are.
+func (w *wire) frame(request string, n uint64, e *commonpb.Envelope) {
+	ct, err := envelope.ParseContentType(e.GetContentType())
+	last := slices.IndexFunc(ct.Extra, func(p envelope.Param) bool { return p.Name == "last" })
+	switch {
+	case err != nil, e.GetMessageType() == commonpb.MessageType_TOOL_ERROR:
+	case last < 0:
+		w.compare(fmt.Sprintf("frame %d of %s", n, request), fmt.Sprintf("frame %d", n), w.canonical(e.GetContentType(), e.GetPayload()))
+	default:
+		w.handled(func(l *letter) bool { return l.token == request })
+		if a, err := ack.Parse(ct.Media, e.GetPayload()); err == nil && a.Stage == ack.Fulfilled {
+			w.compare("number of frames of "+request, "the number of frames", []byte(ct.Extra[last].Value))
+		}
+	}
 }
 
 // handled notes that the handlers of held messages have ended.
