@@ -264,12 +264,13 @@ func (a *Agent) envelope(rec *storagepb.OutRecord, at *storagepb.Attempt, body *
 	}
 }
 
-// ttlLeft is what is left of the time to live, at least 1 where there is one.
+// ttlLeft is what is left of the time to live, at least 1 where there is one, and never more than there was: a clock that was
+// set back gives none.
 func ttlLeft(rec *storagepb.OutRecord, now time.Time) uint64 {
 	if rec.GetTtlMs() == 0 {
 		return 0
 	}
-	return max(1, milliseconds(ttlEnd(rec).Sub(now)))
+	return min(max(1, milliseconds(ttlEnd(rec).Sub(now))), rec.GetTtlMs())
 }
 
 func ttlEnd(rec *storagepb.OutRecord) time.Time {

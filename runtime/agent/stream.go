@@ -38,7 +38,10 @@ type stream struct {
 	welcome *transportpb.Welcome
 	early   []*transportpb.RouterFrame // what came in one batch with the welcome
 	events  events
-	heard   atomic.Int64 // unix nanoseconds of the last frame from the router
+	// began is when the stream was opened, heard how long after that the last frame came from the router: a wall clock that is
+	// set anew changes neither.
+	began time.Time
+	heard atomic.Int64
 }
 
 // goodbyeError is the router's reason to end a stream.
@@ -64,7 +67,7 @@ func openStream(ctx context.Context, conn grpc.ClientConnInterface, hello *trans
 		cancel(nil)
 		return nil, fmt.Errorf("open the stream: %w", err)
 	}
-	s := &stream{s: c, ctx: ctx, cancel: cancel, queue: newFrameQueue(), events: ev}
+	s := &stream{s: c, ctx: ctx, cancel: cancel, queue: newFrameQueue(), events: ev, began: time.Now()}
 	if err := s.greet(hello); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errNoWelcome) {
 			err = cause
@@ -72,7 +75,7 @@ func openStream(ctx context.Context, conn grpc.ClientConnInterface, hello *trans
 		cancel(nil)
 		return nil, err
 	}
-	s.heard.Store(time.Now().UnixNano())
+	s.hear()
 	return s, nil
 }
 
@@ -172,6 +175,9 @@ func (s *stream) leave(received chan error) error {
 	return err
 }
 
+// hear notes that something came from the router.
+func (s *stream) hear() { s.heard.Store(int64(time.Since(s.began))) }
+
 // listen ends the stream when the router falls silent. It is not for send to do, which such a router holds up.
 func (s *stream) listen() {
 	ping := time.NewTicker(pingEvery)
@@ -181,7 +187,7 @@ func (s *stream) listen() {
 		case <-s.ctx.Done():
 			return
 		case <-ping.C:
-			if silent := time.Since(time.Unix(0, s.heard.Load())); silent > silenceLimit {
+			if silent := time.Since(s.began) - time.Duration(s.heard.Load()); silent > silenceLimit {
 				s.cancel(fmt.Errorf("%w for %v", errSilent, silent.Round(time.Second)))
 				return
 			}
@@ -237,7 +243,7 @@ func (s *stream) receive() error {
 		if err != nil {
 			return fmt.Errorf("receive from the router: %w", err)
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.hear()
 		if err := s.dispatch(res.GetFrames()); err != nil {
 			return err
 		}
