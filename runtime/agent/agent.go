@@ -40,16 +40,18 @@ type Agent struct {
 	sendFn   exchange.SendFunc
 	conns    connections
 
-	outbox   *outbox
-	work     *serial
-	inflow   *inflow
-	waiting  *waiting
-	dispatch *dispatcher
-	link     *link
-	order    atomic.Uint64
-	ended    *ended
-	arrivals *arrivals
-	results  chan struct{} // a place for each reply handler that may run at once
+	outbox    *outbox
+	work      *serial
+	inflow    *inflow
+	waiting   *waiting
+	dispatch  *dispatcher
+	link      *link
+	order     atomic.Uint64
+	ended     *ended
+	arrivals  *arrivals
+	custodies *custodies
+	turns     *turns
+	results   chan struct{} // a place for each reply handler that may run at once
 
 	// base carries writes to the buffer; handlers is what handler contexts come from; network ends the connections.
 	base, handlers, network context.Context
@@ -67,7 +69,6 @@ type Agent struct {
 	failed      chan struct{}
 	ops         map[uint64]*operation
 	withdrawals map[uint64]*operation
-	custodies   map[int64]func(recorded bool)
 	flows       map[uint64]*flow
 }
 
@@ -93,9 +94,9 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, limits: envelope.Limits{MaxBytes: cfg.MaxEnvelopeBytes}, store: s, instance: s.Instance(),
 		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(), ended: newEnded(),
-		arrivals: newArrivals(), flows: map[uint64]*flow{},
+		arrivals: newArrivals(), custodies: newCustodies(), turns: newTurns(), flows: map[uint64]*flow{},
 		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), leaving: make(chan struct{}), failed: make(chan struct{}),
-		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{}, custodies: map[int64]func(bool){},
+		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{},
 	}
 	a.base, a.endBase = context.WithCancel(context.Background())
 	a.network, a.endNetwork = context.WithCancelCause(context.Background())

@@ -41,10 +41,8 @@ func (a *Agent) delivered(d *transportpb.Delivery) {
 			h, refusal = h.with(ct)
 		}
 		key := "in/" + env.GetMessageId()
-		if h != nil {
-			if lane := laneOf(h, env.GetProducerId(), env.GetCorrelationId()); lane != "" {
-				key = "lane/" + lane
-			}
+		if lane := laneOf(h, env.GetProducerId(), env.GetCorrelationId()); lane != "" {
+			key = "lane/" + lane
 		}
 		a.inflow.arrived(int64(proto.Size(env)), int64(len(env.GetPayload())))
 		a.work.do(key, func() { a.receiveWork(d, ct, h, refusal) })
@@ -71,7 +69,12 @@ func (a *Agent) class(d *transportpb.Delivery, ct envelope.ContentType) transpor
 	return transportpb.Class_CLASS_WORK
 }
 
+// laneOf names the messages that are handled one after another with those of a producer in a conversation; it is empty
+// where there is no order, and for what is not handled.
 func laneOf(h *handler, producer, correlation string) string {
+	if h == nil {
+		return ""
+	}
 	switch h.policy.Order {
 	case exchange.OrderAgent:
 		return producer
@@ -152,15 +155,17 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h 
 	}
 	s := a.outbox.current()
 	to, err := address.Parse(d.GetTo())
-	shared := err == nil && to.Kind() == address.KindCapability
-	if shared && s == nil {
-		// The session has ended since. Nobody can say that this agent has the message, and another may get it.
+	// Another member may get a capability's message, and what has a time to live may run out in the router's queue, until
+	// the router has recorded that this agent has it.
+	contested := err == nil && to.Kind() == address.KindCapability || env.GetTtlMs() > 0
+	if contested && s == nil {
+		// The session has ended since, and nobody can say so.
 		a.inflow.release(size)
 		return
 	}
 	arrival := activity.Arrival{
 		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, RouterSeq: d.GetSeq(), Exchange: ct.Method,
-		AwaitsCustody: shared && s.asks(),
+		AwaitsCustody: contested && s.asks(),
 	}
 	if s != nil {
 		arrival.RouterStoreID = s.routerID()
@@ -188,17 +193,19 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h 
 	}
 }
 
-// take acknowledges the delivery of a new message and accepts it, for a capability's once the router has recorded that
+// take acknowledges the delivery of a new message and accepts it, where the record says so once the router has recorded that
 // this agent has it.
 func (a *Agent) take(d *transportpb.Delivery, rec *storagepb.InRecord, h *handler, refusal error) {
 	messageID := d.GetEnvelope().GetMessageId()
+	lane := laneOf(h, rec.GetFrom(), rec.GetCorrelationId())
+	accept := func() { a.accept(rec, messageID, h, refusal) }
 	if rec.GetAwaitsCustody() {
-		a.awaitCustody(rec, func() { a.accept(rec, messageID, h, refusal) })
+		a.awaitCustody(rec, messageID, lane, accept)
+		a.settled(d)
+		return
 	}
 	a.settled(d)
-	if !rec.GetAwaitsCustody() {
-		a.accept(rec, messageID, h, refusal)
-	}
+	a.turns.pass(lane, accept)
 }
 
 // accept tells the sender that the message is here, and queues it for its handler.
@@ -218,10 +225,13 @@ func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec 
 	} else if verdict == activity.Running {
 		sig.Code = ack.AlreadyInProgress
 	}
-	a.settled(d)
 	if rec.GetAwaitsCustody() {
-		return // nothing to say before the router has recorded who has it
+		// There is nothing to say before the router has recorded who has it.
+		a.custodies.moved(rec.GetSequence(), deliveryOf(rec), sig.ForMessageID)
+		a.settled(d)
+		return
 	}
+	a.settled(d)
 	if rec.GetFinished() != 0 {
 		a.answerAgain(rec)
 	}
@@ -239,39 +249,6 @@ func (a *Agent) refuse(d *transportpb.Delivery, err error) {
 	a.settled(d)
 }
 
-// awaitCustody calls accept when the router says that this agent has the message, and drops it when another has.
-func (a *Agent) awaitCustody(rec *storagepb.InRecord, accept func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.custodies[rec.GetRouterSeq()] = func(recorded bool) {
-		var err error
-		if recorded {
-			err = a.buf.CustodyIn(rec.GetSequence())
-		} else {
-			err = a.buf.DropIn(a.base, rec.GetSequence())
-			a.inflow.release(rec.GetPayloadBytes())
-		}
-		if err != nil {
-			a.failure("record who has a message", err)
-			return
-		}
-		if recorded {
-			accept()
-		}
-	}
-}
-
-// custody takes the router's answer to the acknowledgement of a delivery.
-func (a *Agent) custody(c *transportpb.AckAnswer) {
-	a.mu.Lock()
-	fn := a.custodies[c.GetSeq()]
-	delete(a.custodies, c.GetSeq())
-	a.mu.Unlock()
-	if fn != nil {
-		a.work.do("custody", func() { fn(c.GetRecorded()) })
-	}
-}
-
 // recoverIn queues what an earlier process has received and not finished.
 func (a *Agent) recoverIn() {
 	for _, rec := range a.buf.OpenIn() {
@@ -286,34 +263,20 @@ func (a *Agent) recoverIn() {
 		switch {
 		case rec.GetAwaitsCustody():
 			a.inflow.take(rec.GetPayloadBytes())
-			a.awaitCustody(rec, func() { a.queue(rec, h, refusal, true, true) })
+			a.awaitCustody(rec, deliveredAs(rec), laneOf(h.of(rec.GetContentType()), rec.GetFrom(), rec.GetCorrelationId()),
+				func() { a.queue(rec, h, refusal, true, true) })
 		case rec.GetDeferred():
 			a.watchTTL(rec)
 		case rec.GetNextRunAt() != nil:
 			a.runLater(rec, h, rec.GetNextRunAt().AsTime())
 		default:
 			a.inflow.take(rec.GetPayloadBytes())
-			a.queue(rec, h, refusal, true, true)
+			a.turns.pass(laneOf(h.of(rec.GetContentType()), rec.GetFrom(), rec.GetCorrelationId()),
+				func() { a.queue(rec, h, refusal, true, true) })
 		}
 	}
 	for _, rec := range a.buf.OwingIn() {
 		a.pay(rec)
-	}
-}
-
-// askCustody asks the router again about the messages for which its answer was lost. Another router does not know.
-func (a *Agent) askCustody(s session) {
-	for _, rec := range a.buf.OpenIn() {
-		if !rec.GetAwaitsCustody() {
-			continue
-		}
-		if rec.GetRouterStoreId() != s.routerID() {
-			a.custody(&transportpb.AckAnswer{Seq: rec.GetRouterSeq()})
-			continue
-		}
-		if len(rec.GetAliases()) > 0 {
-			s.ackDelivery(&transportpb.DeliveryAck{Seq: rec.GetRouterSeq(), MessageId: rec.GetAliases()[0].GetMessageId()})
-		}
 	}
 }
 

@@ -77,7 +77,8 @@ type Engine interface {
 
 	// Custody moves a leased message into the holder's custody. It is false unless the holder's store has the message
 	// leased, had it leased last and nobody else has it, or has custody already. Custody of a message that was sent to a
-	// capability is durable when Custody returns; that of a message that was sent to the agent itself need not be.
+	// capability, or has a time to live, is durable when Custody returns; that of another message to the agent itself need
+	// not be: that it comes again does no harm.
 	Custody(ctx context.Context, h Holder, seq int64, messageID string) (bool, error)
 
 	// Release gives the holder's leases back to their queues, because its stream has ended. Those of a holder without a

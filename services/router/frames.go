@@ -111,8 +111,8 @@ func (r *Router) withdraw(ctx context.Context, w queue.Withdrawal) (transportpb.
 }
 
 // deliveryAck records custody. What was sent to the agent itself need not be durable, and is recorded before any later
-// frame is handled, such as the message's outcome. The agent starts what was sent to a capability only after the answer,
-// which may therefore come in any order.
+// frame is handled, such as the message's outcome. The agent starts what is contested only after the answer, which may
+// therefore come in any order.
 func (c *connection) deliveryAck(f *transportpb.DeliveryAck) error {
 	do := func(ctx context.Context) {
 		recorded, err := c.router.acknowledge(ctx, c.holder, delivered{
@@ -128,7 +128,7 @@ func (c *connection) deliveryAck(f *transportpb.DeliveryAck) error {
 		}})
 	}
 	own, ok := c.window.take(f.GetSeq())
-	if ok && !own.shared && f.GetOutcome() == transportpb.DeliveryAck_OUTCOME_DELIVERED_UNSPECIFIED {
+	if ok && !own.contested && f.GetOutcome() == transportpb.DeliveryAck_OUTCOME_DELIVERED_UNSPECIFIED {
 		do(c.taking)
 		return c.taking.Err()
 	}

@@ -24,8 +24,8 @@ type leased struct {
 	class     transportpb.Class
 	bytes     int64
 	until     time.Time
-	// shared says that it was sent to a capability.
-	shared bool
+	// contested says that it was sent to a capability or has a time to live. Its agent waits for durable custody.
+	contested bool
 }
 
 func newWindow() *window { return &window{leased: make(map[int64]leased)} }
@@ -41,7 +41,7 @@ func (w *window) add(ds []queue.Delivery, until time.Time) {
 		w.drop(d.Seq)
 		w.leased[d.Seq] = leased{
 			messageID: d.Envelope.GetMessageId(), class: d.Class, bytes: d.Bytes, until: until,
-			shared: strings.HasPrefix(d.To, "capability:"),
+			contested: strings.HasPrefix(d.To, "capability:") || d.Envelope.GetTtlMs() > 0,
 		}
 		w.count[d.Class]++
 		w.bytes[d.Class] += d.Bytes

@@ -19,15 +19,15 @@ func (e *Engine) Custody(ctx context.Context, h queue.Holder, seq int64, message
 	}
 	e.mu.Lock()
 	c := e.begin()
-	ok, to, err := e.custody(c, h, seq, messageID)
+	ok, contested, err := e.custody(c, h, seq, messageID)
 	if err == nil {
 		err = c.commit()
 	}
 	mark := e.mark
 	e.mu.Unlock()
-	if err == nil && ok && forCapability(to) {
-		// Whoever takes a capability's message runs it only once no other member can get it. That a message to the agent
-		// itself comes again does no harm.
+	if err == nil && ok && contested {
+		// Whoever takes such a message runs it only once no other member can get it, and once it cannot run out here any
+		// more. That another message to the agent itself comes again does no harm.
 		err = e.s.Sync(ctx, mark)
 	}
 	if err != nil {
@@ -36,61 +36,64 @@ func (e *Engine) Custody(ctx context.Context, h queue.Holder, seq int64, message
 	return ok, nil
 }
 
-func forCapability(to string) bool {
-	a, err := address.Parse(to)
-	return err == nil && a.Kind() == address.KindCapability
+// contested tells whether more than one agent may get a message, or it may run out before its agent has it.
+func (r *row) contested() bool {
+	a, err := address.Parse(r.to)
+	return r.ttl > 0 || err == nil && a.Kind() == address.KindCapability
 }
 
-// custody also returns the address to which the message was sent.
-func (e *Engine) custody(c *change, h queue.Holder, seq int64, messageID string) (bool, string, error) {
+// custody also tells whether the message was contested, as far as that is known.
+func (e *Engine) custody(c *change, h queue.Holder, seq int64, messageID string) (ok, contested bool, err error) {
 	if checkHolder(h) != nil || seq <= 0 || !e.current(h) {
-		return false, "", nil
+		return false, false, nil
 	}
 	r := e.rows[seq]
 	if r == nil {
-		return e.hasCustody(c, h, seq, messageID)
+		ok, err := e.hasCustody(c, h, seq, messageID)
+		return ok, true, err
 	}
+	contested = r.contested()
 	if r.messageID != messageID || !r.heldBy(h) {
-		return false, "", nil
+		return false, contested, nil
 	}
 	c.drop(r)
 	if r.copy {
-		return true, r.to, nil
+		return true, contested, nil
 	}
 	if !r.work() {
 		id, err := c.id(messageID)
 		if err != nil || id == nil {
-			return err == nil, r.to, err
+			return err == nil, contested, err
 		}
 		id.Done, id.Custodian = true, h.Agent
 		c.saveID(messageID, id)
-		return true, r.to, nil
+		return true, contested, nil
 	}
 	t, err := c.token(r.token)
 	if err != nil || t == nil {
-		return err == nil, r.to, err
+		return err == nil, contested, err
 	}
 	t.State, t.Seen = storagepb.QueueToken_STATE_DELIVERED, true
 	t.Custodian, t.CustodianStore, t.CustodySeq = h.Agent, h.Store, seq
 	t.CustodianGeneration = e.instances[h.Agent].generation
 	t.LastAgent = h.Agent
 	c.saveToken(r.token, t)
-	return true, r.to, nil
+	return true, contested, nil
 }
 
 // hasCustody answers for a row that is gone: its holder may ask again when the first answer was lost.
-func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID string) (bool, string, error) {
+func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID string) (bool, error) {
 	id, err := c.id(messageID)
 	if err != nil || id == nil {
-		return false, "", err
+		return false, err
 	}
 	if id.GetClass() != transportpb.Class_CLASS_WORK {
-		return id.GetDone() && id.GetSeq() == seq && id.GetCustodian() == h.Agent, id.GetTo(), nil
+		return id.GetDone() && id.GetSeq() == seq && id.GetCustodian() == h.Agent, nil
 	}
 	for _, a := range id.GetAttempts() {
 		t, err := c.token(tokenKey(a.GetTokenKey()))
 		if err != nil {
-			return false, "", err
+			return false, err
 		}
 		if t == nil || t.GetCustodian() != h.Agent || t.GetCustodianStore() != h.Store || e.lost(t) {
 			continue
@@ -98,10 +101,10 @@ func (e *Engine) hasCustody(c *change, h queue.Holder, seq int64, messageID stri
 		// While a later attempt waits, or when it has ended before anybody had it, the one before is in custody only by its
 		// own rows.
 		if t.GetSeq() == t.GetCustodySeq() || seq == t.GetCustodySeq() || seq == t.GetCopySeq() {
-			return true, t.GetTo(), nil
+			return true, nil
 		}
 	}
-	return false, "", nil
+	return false, nil
 }
 
 // Dead moves a leased message to the dead letters.

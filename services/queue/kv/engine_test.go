@@ -239,6 +239,39 @@ func TestNothingIsToldBeforeItIsSynced(t *testing.T) {
 	require.Equal(t, 1, <-delivered)
 }
 
+// TestCustodyOfWhatMayRunOutIsSynced takes custody of messages to an agent. That of one with a time to live is durable
+// before the agent is told, since a crash would let it run out in the queue while it is handled.
+func TestCustodyOfWhatMayRunOutIsSynced(t *testing.T) {
+	ctx := t.Context()
+	s := &gated{Store: store.NewMemory(), gate: make(chan struct{}), waiting: make(chan store.Mark, 10)}
+	close(s.gate)
+	e := open(t, s)
+	for _, ttl := range []uint64{0, 60_000} {
+		m := message(fmt.Sprint("ttl-", ttl))
+		m.To, m.Envelope.TtlMs = "agent:alice", ttl
+		_, err := queue.Submit(ctx, e, m)
+		require.NoError(t, err)
+		ds, err := e.Lease(ctx, request(holder("alice"), transportpb.Class_CLASS_WORK, "agent:alice"))
+		require.NoError(t, err)
+		require.Len(t, ds, 1)
+		for len(s.waiting) > 0 {
+			<-s.waiting
+		}
+		for range 2 { // the second asks again
+			ok, err := e.Custody(ctx, holder("alice"), ds[0].Seq, ds[0].Envelope.GetMessageId())
+			require.NoError(t, err)
+			require.True(t, ok)
+			if ttl > 0 {
+				require.NotEmpty(t, s.waiting)
+				<-s.waiting
+			} else {
+				require.Empty(t, s.waiting)
+				break
+			}
+		}
+	}
+}
+
 func TestCancelledLeaseGivesBack(t *testing.T) {
 	s := &gated{Store: store.NewMemory(), gate: make(chan struct{}), waiting: make(chan store.Mark, 10)}
 	e := open(t, s)

@@ -162,7 +162,7 @@ func planOf(key string) plan {
 	}
 	p.effort = time.Duration(1+draw(20)) * time.Millisecond
 	p.frames = int(draw(3 * exchange.FrameWindow))
-	if draw(5) == 0 && p.to.Kind() == address.KindCapability { // whose messages run once their custody is recorded
+	if draw(5) == 0 {
 		p.ttl = shortLife
 	}
 	if p.shape == oneWay && p.to.Kind() == address.KindAgent {
