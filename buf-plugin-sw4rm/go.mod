@@ -8,6 +8,7 @@ require (
 	buf.build/go/bufplugin v0.11.1
 	github.com/stretchr/testify v1.12.1
 	github.com/sw4rm/sw4rm-go v0.0.0
+	go.uber.org/goleak v1.3.0
 	google.golang.org/protobuf v1.36.12
 	pluginrpc.com/pluginrpc v0.6.0
 )
