@@ -39,3 +39,51 @@ func TestCapabilityNeedsSession(t *testing.T) {
 	require.Empty(t, a.buf.OpenIn())
 	require.Zero(t, a.inflow.used)
 }
+
+// quietSession is a session to a router that answers nothing by itself.
+type quietSession struct{}
+
+func (quietSession) submit(*transportpb.Submit)               {}
+func (quietSession) withdraw(*transportpb.Withdraw)           {}
+func (quietSession) ackDelivery(*transportpb.DeliveryAck)     {}
+func (quietSession) credit(transportpb.Class, uint32, uint64) {}
+func (quietSession) drain()                                   {}
+func (quietSession) asks() bool                               { return true }
+func (quietSession) routerID() string                         { return "router" }
+func (quietSession) run(context.Context) error                { return nil }
+
+// TestCustodyUnderAnotherNumber loses the router's word on a message, and has it delivered again under another number: that is
+// how the router reminds an agent of what it has. The word on the new number counts, and that on the former does not.
+func TestCustodyUnderAnotherNumber(t *testing.T) {
+	a, err := NewMemory(Config{ID: "worker", Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, a.Close()) })
+	tell := exchange.NewOneWay[wrapperspb.StringValue]("test.v1.Work/Tell")
+	tell.Handle(a, func(context.Context, *wrapperspb.StringValue) error { return nil })
+	require.NoError(t, a.reg.freeze())
+	a.outbox.use(quietSession{})
+	d := &transportpb.Delivery{
+		To: "capability:test.v1.Work", Class: transportpb.Class_CLASS_WORK,
+		Envelope: &commonpb.Envelope{
+			MessageId: envelope.NewID(), ProducerId: "client", CorrelationId: envelope.NewID(), MessageType: commonpb.MessageType_DATA,
+			ContentType: envelope.ContentType{Media: envelope.MediaProtobuf, Message: "google.protobuf.StringValue", Method: "test.v1.Work/Tell"}.String(),
+		},
+	}
+	for _, number := range []int64{1, 2} {
+		d.Seq = number
+		a.delivered(d)
+		a.work.wait()
+		require.Len(t, a.buf.OpenIn(), 1)
+		require.True(t, a.buf.OpenIn()[0].GetAwaitsCustody())
+	}
+	a.custody(&transportpb.AckAnswer{Seq: 1})
+	a.work.wait()
+	require.Len(t, a.buf.OpenIn(), 1, "the word on the former number drops nothing")
+	require.True(t, a.buf.OpenIn()[0].GetAwaitsCustody())
+	a.custody(&transportpb.AckAnswer{Seq: 2, Recorded: true})
+	a.work.wait()
+	for _, rec := range a.buf.OpenIn() {
+		require.False(t, rec.GetAwaitsCustody())
+	}
+	require.Empty(t, a.custodies.waiting())
+}
