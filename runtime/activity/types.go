@@ -139,6 +139,26 @@ type Stats struct {
 	Warning bool
 }
 
+// Fullest returns which limit is used most, in words, and how much of it in percent. Warning is 80 % of any.
+func (s Stats) Fullest() (what string, percent int) {
+	for _, l := range []struct {
+		what    string
+		n, most int64
+	}{
+		{"operations", int64(s.OutActive), int64(s.MaxOut)}, {"received messages", int64(s.InActive), int64(s.MaxIn)},
+		{"received messages with unsent answers", int64(s.InOwing), int64(s.MaxIn)},
+		{"bytes kept for deduplication", s.DedupBytes, s.DedupMaxBytes}, {"bytes of handlers' data", s.DataBytes, s.DataMaxBytes},
+	} {
+		if l.most <= 0 {
+			continue
+		}
+		if p := int(min(l.n, 1000*l.most) * 100 / l.most); what == "" || p > percent {
+			what, percent = l.what, p
+		}
+	}
+	return what, percent
+}
+
 // PruneResult counts what Prune removed.
 type PruneResult struct {
 	// Out and In count records, Bodies the payloads of received messages whose records stay.

@@ -339,10 +339,11 @@ func (a *Agent) watch(ctx context.Context) {
 	}
 }
 
-// retain applies the rules of retention from time to time.
+// retain applies the rules of retention from time to time, and says when the buffer is nearly full.
 func (a *Agent) retain(ctx context.Context) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
+	var full fullness
 	for {
 		select {
 		case <-ctx.Done():
@@ -351,6 +352,7 @@ func (a *Agent) retain(ctx context.Context) {
 			if _, err := a.buf.Prune(a.base); err != nil {
 				a.failure("prune the activity buffer", err)
 			}
+			full = a.notice(full, a.buf.Stats())
 		}
 	}
 }
