@@ -70,6 +70,7 @@ func (d *dispatcher) pump() {
 			continue
 		}
 		d.busy[t.seq()] = t
+		t.returned = make(chan struct{})
 		d.running++
 		d.active++
 		go d.start(t)
@@ -87,6 +88,7 @@ func (d *dispatcher) finished(t *task) {
 	}
 	d.active--
 	delete(d.busy, t.seq())
+	close(t.returned)
 	d.leaveLane(t)
 	d.pump()
 	d.checkIdle()

@@ -45,23 +45,30 @@ type flow struct {
 	resent time.Time
 	// ended tells that nothing is sent any more: the reader takes no frames, a later run has begun, or a frame was refused
 	// for good, which err says.
-	ended   bool
-	err     error
+	ended bool
+	err   error
+	// over tells that the message has its outcome, so that no frames are added.
+	over    bool
 	drained []func()
 	changed chan struct{} // closed and replaced with every change
 }
 
-// flow returns the flow of a message's frames as they are stored. The one of an earlier run ends.
-func (a *Agent) flow(rec *storagepb.InRecord, s *storagepb.InStream) *flow {
+// flow returns the flow of a message's frames as they are stored. The one of an earlier run ends. over tells that the
+// message has its outcome.
+func (a *Agent) flow(rec *storagepb.InRecord, s *storagepb.InStream, over bool) *flow {
 	a.mu.Lock()
 	f := a.flows[rec.GetSequence()]
 	if f != nil && f.run == s.GetRun() {
-		a.mu.Unlock()
+		defer a.mu.Unlock()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.over = over
+		f.wake()
 		return f
 	}
 	next := &flow{
 		a: a, rec: rec, run: s.GetRun(), windowed: windowOf(rec.GetContentType()) > 0,
-		stored: s.GetStored(), sent: s.GetSent(), noted: s.GetSent(), read: s.GetRead(),
+		stored: s.GetStored(), sent: s.GetSent(), noted: s.GetSent(), read: s.GetRead(), over: over,
 		taken: map[uint64]bool{}, items: map[uint64]*item{}, changed: make(chan struct{}),
 	}
 	a.flows[rec.GetSequence()] = next
@@ -92,7 +99,7 @@ func (a *Agent) resumeFlow(rec *storagepb.InRecord) {
 		return
 	}
 	if s != nil && s.GetSent() < s.GetStored() {
-		a.flow(rec, s)
+		a.flow(rec, s, false)
 	}
 }
 
@@ -103,18 +110,25 @@ func (a *Agent) whenDrained(rec *storagepb.InRecord, fn func()) {
 		fn()
 		return
 	}
-	f := a.flow(rec, s)
+	f := a.flow(rec, s, true)
 	f.mu.Lock()
 	f.drained = append(f.drained, func() {
-		a.mu.Lock()
-		if a.flows[rec.GetSequence()] == f {
-			delete(a.flows, rec.GetSequence())
-		}
-		a.mu.Unlock()
+		a.forget(f)
 		fn()
 	})
 	f.settle()
 	f.mu.Unlock()
+}
+
+// forget takes out the flow of a message that has ended, unless a further attempt goes on with it.
+func (a *Agent) forget(f *flow) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if seq := f.rec.GetSequence(); f.over && a.flows[seq] == f {
+		delete(a.flows, seq)
+	}
 }
 
 // push sends a frame that was stored.
@@ -273,6 +287,9 @@ func (f *flow) await(ctx context.Context, t *task) error {
 func (f *flow) full() (bool, chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.over {
+		return false, nil, errHandlerReturned
+	}
 	room := f.sent
 	if f.windowed {
 		room = min(room, f.read)

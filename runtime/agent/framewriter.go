@@ -17,8 +17,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
-// errHandlerReturned is what a frame gets that comes after its handler has returned.
-var errHandlerReturned = errors.New("the stream's handler has returned")
+// errHandlerReturned is what a frame gets that comes after its handler has returned, or after its stream has ended.
+var errHandlerReturned = errors.New("the stream's handler has returned, or the stream has ended")
 
 // attemptRuns is by how much the number of a run grows with each attempt of the sender, so that the runs of a later attempt
 // are the later ones wherever they are.
@@ -33,7 +33,7 @@ func runNumber(rec *storagepb.InRecord, run uint32) uint64 {
 	return attempt*attemptRuns + uint64(max(run, 1))
 }
 
-// frameWriter takes the frames of one run of a handler.
+// frameWriter takes the frames of one run of a handler, or of an answer to a deferred stream.
 type frameWriter struct {
 	ctx    context.Context // the handler's: Send has none of its own
 	cancel context.CancelCauseFunc
@@ -53,15 +53,15 @@ func (a *Agent) withFrames(ctx context.Context, cancel context.CancelCauseFunc, 
 	if t.h.d.Kind() != exchange.KindStream {
 		return ctx, func() {}, nil
 	}
-	w, err := a.openFrames(ctx, cancel, t, run)
+	w, err := a.openFrames(ctx, cancel, t, run, t.h.policy.Resume == exchange.ContinueOnResume)
 	if err != nil {
 		return ctx, nil, err
 	}
 	return exchange.WithFrameWriter(ctx, w), w.close, nil
 }
 
-// openFrames returns what takes the frames of a run.
-func (a *Agent) openFrames(ctx context.Context, cancel context.CancelCauseFunc, t *task, run uint32) (*frameWriter, error) {
+// openFrames returns what takes the frames of a run; with resume, those that come behind the ones that are stored.
+func (a *Agent) openFrames(ctx context.Context, cancel context.CancelCauseFunc, t *task, run uint32, resume bool) (*frameWriter, error) {
 	request, err := envelope.ParseContentType(t.rec.GetContentType())
 	if err != nil {
 		return nil, ack.Rejectf(ack.ValidationError, "%v", err)
@@ -71,11 +71,11 @@ func (a *Agent) openFrames(ctx context.Context, cancel context.CancelCauseFunc, 
 	if request.Method != "" {
 		ct.Method, ct.Message, ct.Kind = request.Method, t.h.d.ReplyName(), envelope.KindFrame
 	}
-	s, err := a.buf.BeginStreamIn(t.seq(), runNumber(t.rec, run), t.h.policy.Resume == exchange.ContinueOnResume)
+	s, err := a.buf.BeginStreamIn(t.seq(), runNumber(t.rec, run), resume)
 	if err != nil {
 		return nil, err
 	}
-	return &frameWriter{ctx: ctx, cancel: cancel, t: t, f: a.flow(t.rec, s), format: format, ct: ct.String(), stored: s.GetStored()}, nil
+	return &frameWriter{ctx: ctx, cancel: cancel, t: t, f: a.flow(t.rec, s, false), format: format, ct: ct.String(), stored: s.GetStored()}, nil
 }
 
 // Send implements exchange.FrameWriter.
@@ -102,13 +102,16 @@ func (w *frameWriter) Send(m proto.Message) error {
 		if errors.Is(err, errDrain) {
 			w.cancel(err) // it runs again at the next start, whatever it makes of the error
 		}
+		if w.ctx.Err() != nil {
+			err = context.Cause(w.ctx)
+		}
 		return err
 	}
 	n, err := a.buf.FrameIn(a.base, w.t.seq(), w.f.run, frame)
 	var full *ack.Error
 	switch {
 	case errors.Is(err, activity.ErrFinished):
-		return errHandlerReturned // its timeout has recorded the outcome
+		return errHandlerReturned // its timeout, or another answer, has recorded the outcome
 	case errors.As(err, &full):
 		return full
 	case err != nil:

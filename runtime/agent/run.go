@@ -159,9 +159,10 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	// again before it has returned.
 	timer := time.AfterFunc(timeout, func() {
 		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
-		if conclusion.fix(func() { a.end(t, nil, err, nil) }) {
+		conclusion.fix(func() {
 			cancel(err)
-		}
+			a.end(t, nil, err, nil)
+		})
 	})
 	return ctx, func(cause error) {
 		timer.Stop()

@@ -34,6 +34,9 @@ type task struct {
 	placed bool           // it holds a place of the inbound window
 
 	conclusion *conclusion // of the present run
+
+	// returned is closed when the handler has returned and what it returned is recorded.
+	returned chan struct{}
 }
 
 type taskKey struct{}

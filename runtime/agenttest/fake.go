@@ -149,6 +149,18 @@ func (f *Fake) Respond(ctx context.Context, d *exchange.Descriptor, ref exchange
 	return end(nil)
 }
 
+// RespondFrames implements exchange.Responder.
+func (f *Fake) RespondFrames(ctx context.Context, d *exchange.Descriptor, ref exchange.Ref, send func(exchange.FrameWriter) error) error {
+	m, err := f.find(d, ref)
+	if err != nil {
+		return err
+	}
+	if err := send(&fakeFrames{op: m.op}); err != nil {
+		return err
+	}
+	return f.Respond(ctx, d, ref, nil, nil)
+}
+
 // Data calls fn with a transaction over what handlers have written, as the method of an agent does.
 func (f *Fake) Data(ctx context.Context, fn func(tx *exchange.Tx) error) error {
 	return f.transact(ctx, fn, func(tx *activity.DataTx) error { return f.data.CommitData(ctx, tx) })

@@ -217,3 +217,32 @@ func TestFakeMistakesFailTheTest(t *testing.T) {
 	f.Service(exchange.Service{Name: "test.v1.Echo"})
 	assert.Len(t, r.errors, 4)
 }
+
+func TestFakeDefersAStream(t *testing.T) {
+	f := NewFake(t)
+	refs := make(chan exchange.Ref, 1)
+	watch.Handle(f, func(ctx context.Context, _ *text, out *exchange.Frames[*text]) error {
+		info, _ := exchange.InfoFrom(ctx)
+		refs <- info.Ref()
+		return errors.Join(out.Send(str("1")), exchange.ErrDeferred)
+	})
+	p, err := watch.Send(t.Context(), to(f, "a"), str("x"))
+	require.NoError(t, err)
+	ref := <-refs
+	var got []string
+	for m, err := range p.Frames(t.Context()) {
+		require.NoError(t, err)
+		if got = append(got, m.GetValue()); len(got) > 1 {
+			continue
+		}
+		require.ErrorIs(t, watch.Reply(t.Context(), f, ref, func(*exchange.Frames[*text]) error { return errGiven }), errGiven)
+		require.NoError(t, watch.Reply(t.Context(), f, ref, func(out *exchange.Frames[*text]) error {
+			assert.Equal(t, 1, out.Recorded())
+			return out.Send(str("2"))
+		}))
+	}
+	assert.Equal(t, []string{"1", "2"}, got)
+	send := func(out *exchange.Frames[*text]) error { return nil }
+	require.ErrorIs(t, watch.Reply(t.Context(), f, ref, send), exchange.ErrAnswered)
+	require.ErrorIs(t, watch.Reply(t.Context(), f, "none", send), exchange.ErrUnknownRef)
+}

@@ -12,6 +12,8 @@ var (
 	ErrUnknownRef = errors.New("no record has this reference")
 	// ErrAnswered says that a deferred message has its answer already, or has ended.
 	ErrAnswered = errors.New("the message has been answered")
+	// ErrNotDeferred says that the handler of a stream has not left its end to others: it is still to run, or runs again.
+	ErrNotDeferred = errors.New("the handler has not deferred the answer")
 	// ErrRestarted comes out of a stream's iterator when its handler runs again and begins with the first frame: what
 	// came before is void. The frames of the new run follow.
 	ErrRestarted = errors.New("the stream has begun again")

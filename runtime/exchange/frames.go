@@ -13,15 +13,15 @@ import (
 // FrameWindow is how many frames a stream's handler may be ahead of its reader.
 const FrameWindow = 64
 
-// Frames takes the frames of one run of a stream's handler. Send may be called from any goroutine, one call after another;
-// it is of no use after the handler has returned.
+// Frames takes the frames of one run of a stream's handler, or of a Reply to a deferred stream. Send may be called from any
+// goroutine, one call after another; it is of no use after the handler, or what was given to Reply, has returned.
 type Frames[Res proto.Message] struct{ w FrameWriter }
 
 // NewFrames returns Frames that write to w, for tests of handlers.
 func NewFrames[Res proto.Message](w FrameWriter) *Frames[Res] { return &Frames[Res]{w: w} }
 
 // Send stores frame durably before it returns, and blocks while the reader is FrameWindow frames behind. Its errors are
-// for the handler to return: the end of the handler's context, an *ack.Error for a frame that cannot be sent, a failed
+// for the handler to return: the end of its context, an *ack.Error for a frame that cannot be sent, a failed
 // store.
 func (f *Frames[Res]) Send(frame Res) error {
 	if !frame.ProtoReflect().IsValid() {

@@ -36,6 +36,8 @@ type Registrar interface {
 type Responder interface {
 	// Respond ends the received message with reply or err. A second answer is ErrAnswered.
 	Respond(ctx context.Context, d *Descriptor, ref Ref, reply proto.Message, err error) error
+	// RespondFrames lets send add frames to a stream, and ends it when send returns nil. See Stream.Reply.
+	RespondFrames(ctx context.Context, d *Descriptor, ref Ref, send func(FrameWriter) error) error
 }
 
 // Handler handles one exchange's requests. The handler of a one-way exchange, or of a stream, returns a nil reply.

@@ -113,6 +113,24 @@ func (x *Stream[Req, Res]) HandleReply(r Registrar, fn func(ctx context.Context,
 	})
 }
 
+// Reply goes on with a stream whose handler returned ErrDeferred: what send passes to out are its next frames, and when send
+// returns nil the stream ends. When it returns an error, Reply returns that, and the stream stays as it is, for another
+// Reply to go on with or for Fail to end; out.Recorded tells how many frames there are by then. The reader sees one stream,
+// without ErrRestarted. Reply waits for a handler that has not returned yet, and for other Replies with ref, one of which
+// has its turn at a time; not in the handler itself, which has its own out.
+//
+// ErrAnswered says that the stream has ended, by another answer or with its time to live; ErrNotDeferred that its handler
+// has yet to defer it. send's out.Send returns an error when ctx ends or the agent closes.
+func (x *Stream[Req, Res]) Reply(ctx context.Context, r Responder, ref Ref, send func(out *Frames[Res]) error) error {
+	if send == nil {
+		return ack.Failf(ack.InternalError, "what sends the frames of %s is nil", x.Name())
+	}
+	if r == nil {
+		return ErrUnknownRef
+	}
+	return r.RespondFrames(ctx, x.d, ref, func(w FrameWriter) error { return send(&Frames[Res]{w: w}) })
+}
+
 // Fail ends a message whose handler returned ErrDeferred with err, as if the handler had returned it.
 func (x *Stream[Req, Res]) Fail(ctx context.Context, r Responder, ref Ref, err error) error {
 	return respond(ctx, r, x.d, ref, nil, failure(x.d, err))

@@ -225,4 +225,7 @@ func TestFramesOfATest(t *testing.T) {
 	require.NoError(t, exchange.NewFrames[*text](k).Send(wrapperspb.String("x")))
 	assert.Len(t, k.taken, 1)
 	require.ErrorIs(t, watch.Fail(t.Context(), nil, "ref", nil), exchange.ErrUnknownRef)
+	send := func(*exchange.Frames[*text]) error { return nil }
+	require.ErrorIs(t, watch.Reply(t.Context(), nil, "ref", send), exchange.ErrUnknownRef)
+	require.ErrorContains(t, watch.Reply(t.Context(), nil, "ref", nil), "is nil")
 }
