@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -92,6 +95,7 @@ func TestTortureOfAnAgent(t *testing.T) {
 		require.Equal(t, 1, code, stderr)
 		require.Contains(t, stderr, "belongs to no operation of this run. Fix: begin each line with the operation's token")
 	})
+	t.Run("page", func(t *testing.T) { torturePage(t, schema, agent) })
 	t.Run("as JSON", func(t *testing.T) { tortureAsJSON(t, schema, agent) })
 }
 
@@ -125,6 +129,42 @@ func tortureAsJSON(t *testing.T, schema, agent string) {
 		total += n
 	}
 	require.Equal(t, report.Operations, total)
+}
+
+// torturePage runs the commands of docs/torture.md and compares what the page shows.
+func torturePage(t *testing.T, schema, agent string) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "torture.md"))
+	require.NoError(t, err)
+	dir, bin := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Symlink(schema, filepath.Join(dir, "proto")))
+	require.NoError(t, os.Symlink(agent, filepath.Join(bin, "ledger")))
+	script := fmt.Sprintf("#!/bin/sh\n%s=1 exec %q \"$@\"\n", asCommand, os.Args[0])
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "sw4rm"), []byte(script), 0o700))
+	blocks := regexp.MustCompile("(?s)<!-- (\\w+) ?(\\d*) -->\n```\\w*\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Equal(t, strings.Count(string(page), "```"), 2*len(blocks), "every block says what to do with it")
+	out, commands := "", 0
+	for _, b := range blocks {
+		if b[1] == "prints" {
+			requireShown(t, b[3], out)
+			continue
+		}
+		commands++
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", b[3])
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+t.TempDir())
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		shown, err := cmd.Output()
+		require.Equal(t, b[2], fmt.Sprint(cmd.ProcessState.ExitCode()), "%s: %v\n%s\n%s", b[3], err, shown, &said)
+		out = string(shown)
+	}
+	require.Equal(t, 3, commands)
+	_, help, _ := run(t, nil, "torture", "--help")
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(string(page), -1) {
+		require.Contains(t, help, flag)
+	}
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d) \| (.*) \|$`).FindAllStringSubmatch(string(page), -1) {
+		require.Contains(t, help, "  "+row[1]+"  "+row[2]+"\n")
+	}
 }
 
 // ledger builds the example's agent.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
@@ -144,14 +145,17 @@ func (s *stage) awaitAgent(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
+	ended := s.agent.Done()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		defer stop()
 		select {
-		case <-s.agent.Done():
-			stop()
+		case <-ended:
 		case <-watching.Done():
 		}
-	}()
+	})
+	defer watch.Wait()
+	defer stop()
 	connected := s.wire.await(watching, func() bool {
 		for _, a := range s.wire.agents {
 			if a.welcomed && a.since > s.launched {
@@ -161,7 +165,7 @@ func (s *stage) awaitAgent(ctx context.Context) error {
 		return false
 	})
 	select {
-	case <-s.agent.Done():
+	case <-ended:
 		return s.gone()
 	default:
 	}

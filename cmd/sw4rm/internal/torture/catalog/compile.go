@@ -87,11 +87,15 @@ func (src Source) read(ctx context.Context) (descriptors, error) {
 // sourcesIn returns the .proto files in a folder, named as those import each other.
 func sourcesIn(dir string) ([]string, error) {
 	var found []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	root, err := filepath.EvalSymlinks(dir) // which is not done on the way
+	if err != nil {
+		return nil, &Error{Path: dir, Problem: "cannot be read", Fix: "name a folder that you may read", Err: err}
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, protoExt) {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		name, err := filepath.Rel(root, path)
 		// The options are the module's own, wherever they were written to.
 		if name = filepath.ToSlash(name); name != optionsFile {
 			found = append(found, name)
