@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -38,9 +39,8 @@ type table struct {
 	// data are the blocks with records, in order; others are all other blocks.
 	data, others []span
 	deletions    []deletion
-	// partly tells that the table does not say where its blocks are, and that data has those that could be found.
-	partly bool
-	// wrong is what cannot be read of the table besides its blocks.
+	// wrong is what cannot be read of the table besides its blocks. When it does not say where these are, data has those that
+	// could be found, and a hole between two of them as a block whose checksum does not match.
 	wrong error
 }
 
@@ -68,7 +68,7 @@ func openTable(fs vfs.FS, path string) (t *table, err error) {
 	if t.wrong = t.readLayout(); t.wrong == nil {
 		return t, nil
 	}
-	t.partly, t.data, t.others = true, nil, nil
+	t.data, t.others = nil, nil
 	return t, t.findBlocks()
 }
 
@@ -129,24 +129,70 @@ func (t *table) readDeletions(r *sstable.Reader) error {
 	return err
 }
 
-// findBlocks looks for data blocks from the table's beginning, where they are, one behind the other.
+// findBlocks looks for data blocks from the table's beginning, where they are, one behind the other. Behind one that is
+// damaged it goes on with the next that it recognizes.
 func (t *table) findBlocks() error {
 	data, err := readFile(t.fs, t.path)
 	if err != nil {
 		return err
 	}
-	for at := uint64(0); ; {
-		length, ok := blockAt(data[at:])
+	for at := uint64(0); at < uint64(len(data)); {
+		s, ok := dataBlock(data, at)
 		if !ok {
-			return nil
-		}
-		s := span{at, length}
-		if content, err := unpack(data[at:s.end()]); err != nil || !looksLikeData(content) {
-			return nil
+			if s, ok = nextDataBlock(data, at); !ok {
+				return nil
+			}
+			if s.offset >= at+blockTrailer {
+				t.data = append(t.data, span{at, s.offset - at - blockTrailer})
+			}
 		}
 		t.data = append(t.data, s)
 		at = s.end()
 	}
+	return nil
+}
+
+// dataBlock returns the data block that begins at a place.
+func dataBlock(data []byte, at uint64) (span, bool) {
+	length, ok := blockAt(data[at:])
+	if !ok {
+		return span{}, false
+	}
+	s := span{at, length}
+	content, err := unpack(data[at:s.end()])
+	return s, err == nil && looksLikeData(content)
+}
+
+const (
+	// maxPrelude is how many bytes a compressor writes in front of a block's first bytes, which it cannot shorten.
+	maxPrelude = 16
+	// maxTries bounds how many places are tried behind a damaged block: each costs a look at the rest of the table.
+	maxTries = 256
+)
+
+// dataMark is how a data block begins behind the lower half of the length of its longest key.
+var dataMark = []byte{0, 0, byte(colblk.Version1), dataColumns, 0}
+
+// nextDataBlock looks for a data block behind a place: by how one begins, and then by its checksum.
+func nextDataBlock(data []byte, from uint64) (span, bool) {
+	tries := 0
+	for at := int(from) + 1; at < len(data); {
+		n := bytes.Index(data[at:], dataMark)
+		if n < 0 {
+			return span{}, false
+		}
+		head := at + n - 2
+		for start := head; start > int(from) && start >= head-maxPrelude; start-- {
+			if tries++; tries > maxTries {
+				return span{}, false
+			}
+			if s, ok := dataBlock(data, uint64(start)); ok {
+				return s, true
+			}
+		}
+		at += n + 1
+	}
+	return span{}, false
 }
 
 // blockAt finds the length of the block at the beginning of data: the first at which the checksum matches.
