@@ -120,7 +120,9 @@ func (r run) draw(how manner) []fault {
 	share := r.operations / (r.faults + 1)
 	plan := make([]fault, r.faults)
 	for i := range plan {
-		plan[i] = fault{after: r.operations*(i+1)/(r.faults+1) - rng.IntN(share+1), victim: victims[i%len(victims)], how: how}
+		at := r.operations*(i+1)/(r.faults+1) - rng.IntN(share+1)
+		// Before the first one has finished, none may be open.
+		plan[i] = fault{after: max(1, at), victim: victims[i%len(victims)], how: how}
 	}
 	rng.Shuffle(r.faults, func(i, j int) { plan[i].victim, plan[j].victim = plan[j].victim, plan[i].victim })
 	if how == mixed {
