@@ -59,7 +59,8 @@ type Engine interface {
 
 	// Admit decides whether an instance of an agent may connect, and records it before it returns. A higher epoch of the
 	// known store takes over; the same epoch reconnects; another store is admitted only when live is false, and with it
-	// everything in the former store's custody is lost; a lower epoch and a former store are refused. A holder without
+	// everything in the former store's custody is lost, which Expire tells the senders of; a lower epoch and a former store
+	// are refused. A holder without
 	// Store is one unnamed store and always admitted where no named store is live; it replaces a named one, and is
 	// replaced, like any other store, only that it is never a former one. Leases of the instance before end.
 	Admit(ctx context.Context, h Holder, live bool) (Admission, error)
@@ -97,8 +98,9 @@ type Engine interface {
 	// not be durable yet, but becomes so before anything that is accepted later.
 	Lookup(ctx context.Context, messageID string) (Origin, bool, error)
 
-	// Expire ends what has run out at now: leases, times to live, unfetched signals and answers. It returns when it has
-	// something to do next, the zero time for never.
+	// Expire ends what has run out at now: leases, times to live, unfetched signals and answers, and custody that was lost
+	// with its store, for which it owes each producer a FAILED signal. It returns when it has something to do next, which
+	// is now when it leaves some of many lost custodies for the next call, and the zero time for never.
 	Expire(ctx context.Context, now time.Time) (time.Time, error)
 
 	// Prune forgets finished tokens whose time has passed at now.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,6 +70,7 @@ func (r *Router) admission(ctx context.Context, e *member, h queue.Holder) (*end
 	}
 	switch answer {
 	case queue.Admitted:
+		r.house.by(time.Now()) // the senders of what the store before had are told
 		return nil, nil
 	case queue.RefusedDuplicate:
 		return duplicate(h.Agent), nil

@@ -19,6 +19,13 @@ type instance struct {
 	epoch      uint64
 	generation uint64
 	former     []string
+	// untold says that Expire has still to tell of custody that went with another store.
+	untold bool
+}
+
+// record returns what lies on disk.
+func (i instance) record() *storagepb.QueueInstance {
+	return &storagepb.QueueInstance{Store: i.store, Epoch: i.epoch, Generation: i.generation, Former: i.former, Untold: i.untold}
 }
 
 // current tells whether h speaks for its agent. An agent that was never admitted has nobody else who could.
@@ -69,7 +76,7 @@ func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Ad
 
 func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, error) {
 	old, known := e.instances[h.Agent]
-	next := instance{store: h.Store, epoch: h.Epoch, generation: old.generation, former: old.former}
+	next := instance{store: h.Store, epoch: h.Epoch, generation: old.generation, former: old.former, untold: old.untold}
 	switch {
 	case !known && h.Store == "":
 	case !known:
@@ -99,7 +106,14 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 			e.log.Warn("an agent's store was replaced; what was in its custody is lost", "agent", h.Agent, "store", old.store, "by", h.Store)
 		}
 	}
-	c.then = append(c.then, func(store.Mark) { e.instances[h.Agent] = next })
+	replaced := next.generation != old.generation
+	next.untold = next.untold || replaced
+	c.then = append(c.then, func(store.Mark) {
+		e.instances[h.Agent] = next
+		if replaced {
+			e.lostCustody.add(h.Agent)
+		}
+	})
 	// Nobody can take custody of what the instance before had leased.
 	for _, r := range e.leasedBy(h.Agent) {
 		if r.holder.Store != h.Store || r.holder.Epoch != h.Epoch {
@@ -116,7 +130,5 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 			delete(e.behind, k)
 		})
 	}
-	return queue.Admitted, c.put(instanceKey(h.Agent), &storagepb.QueueInstance{
-		Store: next.store, Epoch: next.epoch, Generation: next.generation, Former: next.former,
-	})
+	return queue.Admitted, c.put(instanceKey(h.Agent), next.record())
 }

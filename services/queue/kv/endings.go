@@ -22,6 +22,7 @@ const (
 	reasonExpired   = "ttl_expired"
 	reasonUnfetched = "unfetched"
 	reasonPermanent = "permanent_failure"
+	reasonLost      = "receiver_lost_state"
 	noteWithdrawn   = "withdrawn"
 )
 
@@ -75,12 +76,17 @@ func (c *change) fail(r *row, stage ack.Stage, code ack.Code, note string) error
 
 // owe queues an acknowledgement by the router for a row's producer.
 func (c *change) owe(r *row, now time.Time, stage ack.Stage, code ack.Code, note string) error {
-	if r.producer == queue.RouterID {
-		return nil
-	}
 	of, err := c.e.envelope(r.seq)
 	if err != nil {
 		return err
+	}
+	return c.tell(r.producer, of, now, stage, code, note)
+}
+
+// tell queues an acknowledgement by the router for a producer.
+func (c *change) tell(producer string, of *commonpb.Envelope, now time.Time, stage ack.Stage, code ack.Code, note string) error {
+	if producer == queue.RouterID {
+		return nil
 	}
 	env := c.e.newAck(of, stage, code, note)
 	if env.GetMessageId() == "" || len(env.GetMessageId()) > maxMessageID {
@@ -88,12 +94,12 @@ func (c *change) owe(r *row, now time.Time, stage ack.Stage, code ack.Code, note
 	}
 	body, err := proto.Marshal(env)
 	if err != nil {
-		return fmt.Errorf("encode the acknowledgement of %s: %w", r.messageID, err)
+		return fmt.Errorf("encode the acknowledgement of %s: %w", of.GetMessageId(), err)
 	}
 	return c.e.addControl(c, &submission{
 		Message: queue.Message{
 			Envelope: env,
-			To:       address.Agent(r.producer).String(),
+			To:       address.Agent(producer).String(),
 			Class:    transportpb.Class_CLASS_SIGNAL,
 			From:     queue.Holder{Agent: queue.RouterID},
 			At:       now,

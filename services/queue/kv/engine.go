@@ -25,8 +25,8 @@ type Options struct {
 	Limits queue.Limits
 	// Logger gets what nobody is told otherwise; the default discards.
 	Logger *slog.Logger
-	// NewAck builds the acknowledgement that the router itself owes the producer of a message. It is called while the
-	// engine is locked, and must not call it. The default is a JSON acknowledgement by queue.RouterID.
+	// NewAck builds the acknowledgement that the router itself owes the producer of a message, of which it gets at least
+	// the ids. It is called while the engine is locked, and must not call it. The default is a JSON acknowledgement by queue.RouterID.
 	NewAck func(of *commonpb.Envelope, stage ack.Stage, code ack.Code, note string) *commonpb.Envelope
 	// Notify is called, without locks held, after something has become available at an address.
 	Notify func(to string)
@@ -45,8 +45,8 @@ type Engine struct {
 	notify func(string)
 	now    func() time.Time
 
-	// pruning lets one Prune run at a time. It is taken before mu.
-	pruning sync.Mutex
+	// pruning lets one Prune run at a time, telling one look for lost custody. They are taken before mu.
+	pruning, telling sync.Mutex
 
 	// mu guards what follows. It is not held while a batch is synced.
 	mu sync.Mutex
@@ -67,8 +67,9 @@ type Engine struct {
 	// due orders waiting rows by the end of their time, ends orders leased rows by the end of their lease.
 	due, ends rowHeap
 
-	instances map[string]instance
-	producers map[producerKey]*producerMark
+	instances   map[string]instance
+	lostCustody lostCustody
+	producers   map[producerKey]*producerMark
 	// behind has the producers with tokens to prune.
 	behind map[producerKey]*producerMark
 }

@@ -19,7 +19,18 @@ func (e *Engine) Expire(ctx context.Context, now time.Time) (time.Time, error) {
 	}
 	now = e.at(now)
 	wake, err := e.lockSwept(now)
+	e.mu.Unlock()
+	more := false
+	if err == nil {
+		var told []string
+		told, more, err = e.tellLost(now)
+		wake = append(wake, told...)
+	}
+	e.mu.Lock()
 	next := e.nextDue()
+	if more {
+		next = now
+	}
 	mark := e.mark
 	e.mu.Unlock()
 	if err == nil {

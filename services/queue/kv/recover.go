@@ -41,7 +41,10 @@ func (e *Engine) recoverInstances() error {
 			return err
 		}
 		e.instances[string(key[len(start):])] = instance{
-			store: p.GetStore(), epoch: p.GetEpoch(), generation: p.GetGeneration(), former: p.GetFormer(),
+			store: p.GetStore(), epoch: p.GetEpoch(), generation: p.GetGeneration(), former: p.GetFormer(), untold: p.GetUntold(),
+		}
+		if p.GetUntold() {
+			e.lostCustody.add(string(key[len(start):]))
 		}
 		return nil
 	})

@@ -132,6 +132,7 @@ func (m *model) step(*rapid.T) {
 		m.pass(time.Duration(m.below(11, "half seconds that pass")) * time.Second / 2)
 		m.sweep()
 		m.expire()
+		m.tell()
 	case n < 97:
 		m.prune() // everything is younger than what it forgets
 	case n < 98:
@@ -446,10 +447,21 @@ func (m *model) endAll(agent string) {
 func (m *model) crash() {
 	m.e = m.reopen()
 	m.expire()
+	m.tell()
 	for _, r := range m.rows {
 		r.leasedBy = ""
 	}
 	m.sweep()
+}
+
+// tell ends what is in the custody of replaced stores.
+func (m *model) tell() {
+	for _, op := range m.ops {
+		if op.state == delivered && m.lost(op) {
+			op.state, op.stage, op.code = done, ack.Failed, ack.AgentUnavailable
+			m.owed++
+		}
+	}
 }
 
 // replace lets another instance of an agent speak for it.

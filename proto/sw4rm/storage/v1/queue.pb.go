@@ -939,7 +939,9 @@ type QueueInstance struct {
 	// Grows by one each time that another store takes the place.
 	Generation uint64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Stores that were replaced, the latest last.
-	Former        []string `protobuf:"bytes,4,rep,name=former,proto3" json:"former,omitempty"`
+	Former []string `protobuf:"bytes,4,rep,name=former,proto3" json:"former,omitempty"`
+	// The senders of what was in the custody of replaced stores have still to be told.
+	Untold        bool `protobuf:"varint,5,opt,name=untold,proto3" json:"untold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1000,6 +1002,13 @@ func (x *QueueInstance) GetFormer() []string {
 		return x.Former
 	}
 	return nil
+}
+
+func (x *QueueInstance) GetUntold() bool {
+	if x != nil {
+		return x.Untold
+	}
+	return false
 }
 
 // QueueMark is how far one store of a producer has ended its operations.
@@ -1287,14 +1296,15 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\aAttempt\x12\x1b\n" +
 	"\ttoken_key\x18\x01 \x01(\fR\btokenKey\x12\x1f\n" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
-	"retryCount\"s\n" +
+	"retryCount\"\x8b\x01\n" +
 	"\rQueueInstance\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\tR\x05store\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
-	"\x06former\x18\x04 \x03(\tR\x06former\",\n" +
+	"\x06former\x18\x04 \x03(\tR\x06former\x12\x16\n" +
+	"\x06untold\x18\x05 \x01(\bR\x06untold\",\n" +
 	"\tQueueMark\x12\x1f\n" +
 	"\vlowest_open\x18\x01 \x01(\x04R\n" +
 	"lowestOpen\"\xd1\x02\n" +
