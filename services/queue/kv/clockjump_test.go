@@ -17,7 +17,6 @@ import (
 type skewed struct {
 	*morgue
 	truth time.Time
-	last  int64
 }
 
 func newSkewed(t *testing.T) *skewed {
