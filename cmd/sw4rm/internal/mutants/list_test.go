@@ -17,7 +17,8 @@ var (
 		name: "a disk that takes its time", pkg: "./runtime/activity", run: "^TestAnswersWaitForTheDisk$",
 	}
 	bufferModel = campaign{
-		name: "model of the buffer", pkg: "./runtime/activity", run: "^TestAgainstModel$",
+		name: "model of the buffer", pkg: "./runtime/activity", run: "^TestSequences$",
+		flags: []string{"-rapid.nofailfile", "-rapid.shrinktime=1s"},
 	}
 	queueModel = campaign{
 		name: "conformance of the queue", pkg: "./services/queue/kv", run: "^TestMemory$",

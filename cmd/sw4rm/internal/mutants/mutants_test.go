@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,11 +64,10 @@ func (c campaign) try(ctx context.Context, overlay string) (string, error) {
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, c.pkg)...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat(args, []string{c.pkg}, c.flags)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), c.env...)
 	if overlay != "" { // for programs that the campaign builds
-		cmd.Env = append(cmd.Env, "GOFLAGS=-overlay="+overlay)
+		cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay)
 	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err

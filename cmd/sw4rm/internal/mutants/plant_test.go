@@ -29,11 +29,12 @@ type edit struct{ file, old, new string }
 // campaign is a test of the project, with all that it needs to be repeated.
 type campaign struct {
 	name, pkg, run string
-	env            []string
+	// flags are the test's own.
+	flags []string
 }
 
 func (c campaign) String() string {
-	return strings.TrimSpace(strings.Join(c.env, " ") + fmt.Sprintf(" go test %s -run '%s'", c.pkg, c.run))
+	return strings.TrimSpace(fmt.Sprintf("go test %s -run '%s' %s", c.pkg, c.run, strings.Join(c.flags, " ")))
 }
 
 // root is the folder of the module.
