@@ -59,9 +59,21 @@ faults: ## Cut the power, fail the disk and damage files under buffer and queue:
 	@echo "== faults"
 	@go test -v $(FAULTS) | { grep -E 'image|found by|^(---|ok|FAIL|panic)|repeat:|_test.go' || true; }
 
-.PHONY: torture
-torture: ## Do SCALE (50) times the faults of "make test", from seed SEED (1) on.
+# The campaigns over processes and sockets, and the sequences that are drawn against models.
+PROCESSES := -run '^Test(Kill|Stop|Pause|Mixed|Network|NetworkCanonical|LostDirectory)$$' ./cmd/sw4rm/internal/e2e
+SEQUENCES := -run '^TestSequences$$' ./runtime/activity ./runtime/agent ./services/queue/kv
+
+.PHONY: torture torture-storage torture-processes torture-sequences
+torture: torture-storage torture-sequences torture-processes ## Do SCALE (50) times what "make test" does in its campaigns; torture-storage begins from seed SEED (1).
+
+torture-storage:
 	SW4RM_TORTURE=$(SCALE) SW4RM_SEED=$(SEED) go test -v -count=1 -timeout 0 $(ARGS) $(FAULTS)
+
+torture-processes:
+	go test -v -count=$(SCALE) -timeout 0 $(ARGS) $(PROCESSES)
+
+torture-sequences:
+	go test -v -count=1 -timeout 0 $(ARGS) $(SEQUENCES) -rapid.checks=$$((100 * $(SCALE))) -rapid.nofailfile
 
 # Planted bugs are tests behind a build tag.
 MUTANTS := -tags mutants ./cmd/sw4rm/internal/mutants
