@@ -97,8 +97,9 @@ func (d *Descriptor) Validate() error {
 		return errors.New("exchange: the descriptor is nil")
 	}
 	service, method, ok := strings.Cut(d.name, "/")
-	named := ok && service != "" && method != "" || !ok && service == d.RequestName()
-	if !named || strings.ContainsAny(d.name, "\"\\ ;,") || len(d.name) > maxNameLength {
+	named := ok && service != "" && method != "" && !strings.Contains(method, "/") || !ok && service == d.RequestName()
+	unsendable := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"\\;,", r) }
+	if !named || strings.ContainsFunc(d.name, unsendable) || len(d.name) > maxNameLength {
 		return fmt.Errorf("exchange %q: the name is neither package.Service/Method nor that of the message %s, with at most %d bytes",
 			d.name, d.RequestName(), maxNameLength)
 	}
