@@ -82,6 +82,7 @@ func newTorture() *cobra.Command {
 	f.StringArrayVar(&c.Schema.Paths, "schema", nil, "folder with .proto files, one such file, or what buf build -o has written; may be repeated")
 	f.StringArrayVar(&c.Schema.Imports, "import", nil, "folder below which imported files are; may be repeated")
 	f.BoolVar(&c.Schema.AllServices, "all-services", false, "take services without an option of sw4rm too, as the generator does with services=all")
+	f.StringVar(&c.Payloads, "payloads", "", "folder with payloads of your own as JSON, any number a file, in METHOD.json or package.Service.METHOD.json")
 	f.StringSliceVar(&c.Only, "only", nil, "services, methods or Service/Method to try (default: all that the agent handles)")
 	f.Uint64Var(&c.Seed, "seed", 0, "chooses payloads and faults (default: a new one each time)")
 	f.IntVar(&c.Operations, "ops", torture.DefaultOperations, "how many messages are sent under faults")
@@ -118,7 +119,7 @@ func repetition(cmd *cobra.Command, c torture.Config) string {
 		}
 	}
 	for _, name := range []string{
-		"all-services", "ops", "faults", "duration", "lease", "listen", "effects", "effects-command", "any-reply", "start-timeout", "answer-timeout", "json",
+		"all-services", "payloads", "ops", "faults", "duration", "lease", "listen", "effects", "effects-command", "any-reply", "start-timeout", "answer-timeout", "json",
 	} {
 		if cmd.Flags().Changed(name) {
 			words = append(words, quoted("--"+name+"="+cmd.Flags().Lookup(name).Value.String()))

@@ -66,6 +66,9 @@ type Relay struct {
 	out    *grpc.ClientConn // for the canonical RPCs
 	server *grpc.Server
 	served chan error
+
+	mu    sync.Mutex
+	lines map[*line]bool
 }
 
 // Start lets a relay serve on l, which it closes.
@@ -76,7 +79,7 @@ func Start(l net.Listener, c Config) (*Relay, error) {
 	if c.Gate == nil {
 		c.Gate = open{}
 	}
-	r := &Relay{config: c, conns: newConns(l), faults: newFaults(c.Happened), served: make(chan error, 1)}
+	r := &Relay{config: c, conns: newConns(l), faults: newFaults(c.Happened), served: make(chan error, 1), lines: map[*line]bool{}}
 	var err error
 	if r.out, err = r.dial(); err != nil {
 		return nil, errors.Join(fmt.Errorf("relay to %s: %w", c.Upstream, err), l.Close())
@@ -102,6 +105,32 @@ func (r *Relay) Counts() map[Fault]int { return r.faults.counts() }
 
 // SilenceAll lets every open connection fall silent for good, both ways, and returns how many there are.
 func (r *Relay) SilenceAll() int { return r.conns.silenceAll() }
+
+// Cut ends the connections on which an agent has its streams, without a word, and returns how many.
+func (r *Relay) Cut(agent string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for l := range r.lines {
+		if l.agent == agent {
+			l.cut()
+			n++
+		}
+	}
+	return n
+}
+
+// enter remembers a line until leave is called.
+func (r *Relay) enter(l *line) (leave func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines[l] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.lines, l)
+	}
+}
 
 // Close ends the relay and all that is connected to it.
 func (r *Relay) Close() error {
@@ -175,6 +204,7 @@ func (r *Relay) Connect(down grpc.BidiStreamingServer[transportpb.ConnectRequest
 	if frames := first.GetFrames(); len(frames) > 0 {
 		l.agent = frames[0].GetHello().GetAgentId()
 	}
+	defer r.enter(l)()
 	ended := make(chan error, 2)
 	go func() {
 		if err := l.upward(first); err != nil {

@@ -231,6 +231,19 @@ func TestSilence(t *testing.T) {
 	require.Zero(t, s.router.count(2))
 }
 
+func TestCut(t *testing.T) {
+	s := newScene(t, Config{})
+	s.submit(1)
+	s.expect(1)
+	require.Zero(t, s.relay.Cut("b"))
+	require.Equal(t, 1, s.relay.Cut("a"))
+	_, err := s.answered()
+	require.Error(t, err)
+	s.connect()
+	s.submit(2)
+	s.expect(2)
+}
+
 // TestCanonical speaks the protocol's RPCs, which a canonical relay offers alone.
 func TestCanonical(t *testing.T) {
 	s := newScene(t, Config{Canonical: true})

@@ -28,6 +28,8 @@ type Config struct {
 	// Services is the program of sw4rm, whose command up is started.
 	Services string
 	Schema   catalog.Source
+	// Payloads is a folder with the user's own payloads, as catalog.ReadSamples reads it; empty for generated ones only.
+	Payloads string
 	// Only are services, exchanges or methods that are tried; all that the agent handles without any.
 	Only []string
 	// Seed chooses payloads and faults.

@@ -187,7 +187,7 @@ func wait(ctx context.Context, d time.Duration) error {
 // effects and before the sync of their outcomes: whatever is not in the copy was told to nobody.
 func (f *faults) forget(ctx context.Context) error {
 	const (
-		gathering = 3 * time.Second
+		gathering = 10 * time.Second
 		enough    = 8
 		standing  = 50 * time.Millisecond
 	)
@@ -215,6 +215,9 @@ func (f *faults) forget(ctx context.Context) error {
 	}
 	f.agent.Thaw()
 	f.wire.release()
+	for _, id := range f.wire.ids() {
+		f.relay.Cut(id) // in its next stream it asks what it has custody of
+	}
 	run, cancel := context.WithTimeout(ctx, f.longest+2*time.Second)
 	f.wire.await(run, f.wire.allHandled)
 	cancel()

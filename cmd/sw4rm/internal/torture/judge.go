@@ -49,7 +49,10 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	broken["H1"], broken["H2"] = twice, contrary
+	broken["H1"] = twice
+	if !r.cfg.AnyReply {
+		broken["H2"] = contrary
+	}
 	limited, expired := 0, 0
 	for _, o := range all {
 		if o.ttl > 0 || o.exchange.Policy().TTL > 0 {

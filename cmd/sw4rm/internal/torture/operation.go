@@ -39,6 +39,8 @@ type operation struct {
 	to       address.Address
 	ttl      time.Duration
 	message  proto.Message
+	// alone makes it an operation of its own although its payload is that of another one.
+	alone bool
 	// correlation is the conversation, lane names it where its order counts.
 	correlation, lane string
 	n                 int
@@ -73,8 +75,10 @@ type planner struct {
 	ttl       time.Duration
 	drawn     int
 	lanes     map[string]*lane
-	// keys are content keys that were used, by exchange and address.
+	// keys are content keys that were used, with their exchange.
 	keys map[string]bool
+	// samples are the user's own payloads, by exchange.
+	samples catalog.Samples
 }
 
 type lane struct {
@@ -126,9 +130,12 @@ func (p *planner) fill(o *operation) error {
 	const tries = 50
 	md := o.exchange.NewRequest().ProtoReflect().Descriptor()
 	for range tries {
-		var err error
-		if o.message, err = payload.New(p.rng, md); err != nil {
+		if own := p.samples[o.exchange.Name()]; len(own) > 0 {
+			o.message = proto.Clone(own[p.rng.IntN(len(own))])
+		} else if m, err := payload.New(p.rng, md); err != nil {
 			return &catalog.Error{Problem: "cannot be used", Fix: "leave the method out with --only", Err: err}
+		} else {
+			o.message = m
 		}
 		if o.exchange.Policy().Idempotency != exchange.ByContent {
 			return nil
@@ -137,12 +144,14 @@ func (p *planner) fill(o *operation) error {
 		if err != nil {
 			return err
 		}
-		if id := o.exchange.Name() + " " + o.to.String() + " " + string(key); !p.keys[id] {
+		// The same key at another address is another operation, but has the same token.
+		if id := o.exchange.Name() + " " + string(key); !p.keys[id] {
 			p.keys[id] = true
 			return nil
 		}
 	}
-	return nil // the same operation once more
+	o.alone = true
+	return nil
 }
 
 // sender sends operations and waits for their outcomes.
@@ -213,6 +222,9 @@ func (s *sender) outgoing(o *operation) *exchange.Outgoing {
 	p.Retry.InitialBackoff, p.Retry.MaxBackoff = min(p.Retry.InitialBackoff, firstBackoff), min(p.Retry.MaxBackoff, lastBackoff)
 	if o.ttl > 0 {
 		p.TTL = o.ttl
+	}
+	if o.alone {
+		p.Idempotency = exchange.EachCall
 	}
 	return &exchange.Outgoing{Exchange: o.exchange.Descriptor, To: o.to, Message: o.message, Policy: p, CorrelationID: o.correlation}
 }

@@ -32,6 +32,7 @@ type run struct {
 	effects effects
 
 	exchanges []catalog.Exchange
+	samples   catalog.Samples
 	// leftOut are exchanges that the agent does not answer even without faults, by name.
 	leftOut map[string]bool
 	// calm is how many operations there were before the first fault, and affecting the exchanges that had effects then.
@@ -61,8 +62,12 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
+	samples, err := catalog.ReadSamples(cfg.Payloads, known)
+	if err != nil {
+		return nil, err
+	}
 	r := &run{
-		cfg: cfg, history: newRecorder(), leftOut: map[string]bool{}, affecting: map[string]bool{},
+		samples: samples, cfg: cfg, history: newRecorder(), leftOut: map[string]bool{}, affecting: map[string]bool{},
 		effects: effects{file: cfg.Effects, command: cfg.EffectsCommand},
 	}
 	id := "torture-" + strings.ReplaceAll(envelope.NewID(), "-", "")[:8] // so that no ledger has tokens of an earlier run
@@ -178,6 +183,7 @@ func (r *run) choose(known []catalog.Exchange) error {
 		}
 	}
 	r.planner = newPlanner(r.cfg.Seed, r.exchanges, ids)
+	r.planner.samples = r.samples
 	var words []string
 	for _, x := range r.exchanges {
 		words = append(words, x.Name()+" ("+x.Shape()+")")

@@ -31,9 +31,9 @@ type wire struct {
 	results map[string]answer // of handlers, by what names them
 
 	muted bool            // what agents submit goes nowhere
-	deaf  bool            // nor do their deliveries' acknowledgements
-	gate  chan struct{}   // custody waits until it is closed; nil for no waiting
-	held  map[string]bool // message ids whose custody waits, and whether their handlers have ended since
+	deaf  bool            // nor do their deliveries' acknowledgements, but those of held messages
+	holds bool            // the router's word that an agent has custody goes nowhere
+	held  map[string]bool // messages that an agent has stored since, and whether their handlers have ended
 }
 
 // known is an agent as it has introduced itself.
@@ -115,11 +115,12 @@ func (w *wire) Up(_ context.Context, agent string, f *transportpb.AgentFrame) bo
 		w.answered(f.Submit)
 		return !w.muted
 	case *transportpb.AgentFrame_DeliveryAck:
-		if w.deaf && agent != w.sender {
-			return false
-		}
 		id := f.DeliveryAck.GetMessageId()
-		if _, twice := w.held[id]; w.gate != nil && w.letters[id] != nil && !twice {
+		_, held := w.held[id]
+		if w.deaf && agent != w.sender {
+			return held
+		}
+		if w.holds && w.letters[id] != nil && !held {
 			w.held[id] = false
 			w.change()
 		}
@@ -236,9 +237,9 @@ func outcome(e *commonpb.Envelope) (ack.Ack, bool) {
 }
 
 // Down implements relay.Gate.
-func (w *wire) Down(ctx context.Context, agent string, f *transportpb.RouterFrame) bool {
+func (w *wire) Down(_ context.Context, agent string, f *transportpb.RouterFrame) bool {
 	w.mu.Lock()
-	gate := w.gate
+	defer w.mu.Unlock()
 	switch f := f.GetFrame().(type) {
 	case *transportpb.RouterFrame_Welcome:
 		if a := w.agents[agent]; a != nil {
@@ -256,13 +257,8 @@ func (w *wire) Down(ctx context.Context, agent string, f *transportpb.RouterFram
 			l.delivered, l.session = history.Now(), w.agents[agent].since
 		}
 		w.waiting[numbered(agent, "delivery", uint64(f.Delivery.GetSeq()))] = id
-	}
-	w.mu.Unlock()
-	if gate != nil && agent != w.sender && f.GetAckAnswer() != nil {
-		select {
-		case <-gate:
-		case <-ctx.Done():
-		}
+	case *transportpb.RouterFrame_AckAnswer:
+		return !w.holds || agent == w.sender
 	}
 	return true
 }
@@ -316,32 +312,29 @@ func (l *letter) event(op history.Op, kind history.Kind) history.Event {
 	return history.Event{Op: op, Kind: kind, Token: l.token, Message: l.message, To: l.to}
 }
 
-// mute keeps what agents submit from the router, and lets custody wait.
+// mute keeps what agents submit from the router, and from them that they have custody.
 func (w *wire) mute() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.muted, w.gate, w.held = true, make(chan struct{}), map[string]bool{}
+	w.muted, w.holds, w.held = true, true, map[string]bool{}
 }
 
-// deafen keeps the acknowledgements of deliveries from the router too: nothing that the agent stores from now on is known
-// to anybody.
+// deafen keeps the acknowledgements of further deliveries from the router too: nothing that the agent stores from now on is
+// known to anybody.
 func (w *wire) deafen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deaf = true
 }
 
-// release lets custody go on.
+// release lets agents know again what they have custody of. They ask for what they have missed in their next stream.
 func (w *wire) release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.gate != nil {
-		close(w.gate)
-		w.gate = nil
-	}
+	w.holds = false
 }
 
-// unmute lets everything pass again, and returns how many of the messages whose custody had waited were handled since.
+// unmute lets everything pass again, and returns how many of the held messages were handled.
 func (w *wire) unmute() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

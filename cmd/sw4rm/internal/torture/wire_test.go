@@ -3,7 +3,6 @@ package torture
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -160,26 +159,20 @@ func ended(t *testing.T) context.Context {
 	return ctx
 }
 
-// TestCustodyWaits holds up the router's word while the gate is closed.
-func TestCustodyWaits(t *testing.T) {
+// TestCustody keeps the router's word from the agent for a while, and notes it once it has come.
+func TestCustody(t *testing.T) {
 	l := newLine(t)
 	l.work("a")
 	l.deliver("a", 1)
 	l.mute()
 	l.ackDelivery("a", 1)
 	word := &transportpb.RouterFrame{Frame: &transportpb.RouterFrame_AckAnswer{AckAnswer: &transportpb.AckAnswer{Seq: 1, Recorded: true}}}
-	passed := make(chan struct{})
-	go func() {
-		l.down("agent", word)
-		close(passed)
-	}()
-	select {
-	case <-passed:
-		t.Fatal("it has passed")
-	case <-time.After(20 * time.Millisecond):
-	}
+	require.False(t, l.Down(t.Context(), "agent", word))
+	require.True(t, l.Down(t.Context(), "sender", word))
+	l.deafen()
 	l.release()
-	<-passed
+	require.True(t, l.ackDelivery("a", 1), "it asks again")
+	l.down("agent", word)
 	l.end("a", ack.Fulfilled, ack.NoCode)
 	l.unmute()
 	l.end("a", ack.Fulfilled, ack.NoCode)
