@@ -312,7 +312,7 @@ func (s *swarm) send() {
 		o.plan = append(o.plan, "succeed")
 	}
 	opts := []exchange.SendOption{exchange.WithCorrelation(o.talk)}
-	if n := s.below(8, "5 and more for a TTL"); n > 4 && ttlHolds(target) {
+	if n := s.below(8, "5 and more for a TTL"); n > 4 {
 		o.ttl = []time.Duration{time.Second, 8 * time.Second, time.Minute}[n-5]
 		opts = append(opts, exchange.TTL(o.ttl))
 	}
@@ -335,14 +335,6 @@ func (s *swarm) send() {
 		s.sent(o, p, err)
 	}
 }
-
-// orderHolds tells whether operations to this address keep their order. Those to a capability may start in the order in which
-// the router says that this agent has them.
-func orderHolds(to string) bool { return to != "capability:test.v1.Echo" }
-
-// ttlHolds tells whether an operation to this address may have a TTL. One to an agent may expire while it is handled when the
-// acknowledgement of its delivery is lost, as the README says of P6.
-func ttlHolds(to address.Address) bool { return to.String() == "capability:test.v1.Echo" }
 
 // handle is of every kind of exchange.
 type handle interface {
