@@ -16,6 +16,10 @@ MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen
 CC_FOUND := $(shell command -v "$$(go env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE := $(if $(CC_FOUND),-race)
 FUZZTIME ?= 10s
+# How often fuzz-short executes each of its targets.
+FUZZEXECS ?= 100000
+# A drawn sequence that fails is told with its seed; nothing is written into the tree.
+export RAPID_NOFAILFILE := true
 # How many times the short form "make torture" does, and the seed that it begins with.
 SCALE ?= 50
 SEED ?= 1
@@ -41,13 +45,13 @@ golden: ## Write what the generator says now into golden/.
 	go test ./protoc-gen-sw4rm/plugin -run TestCase -update
 
 .PHONY: test
-test: vet lint tidy generated unit faults outside demo ## Run the whole check.
+test: vet lint tidy generated unit models fuzz-short faults outside demo ## Run the whole check.
 	@echo "make test: everything passed"
 
 .PHONY: unit
 unit: ## Run the tests, with the race detector where there is a C compiler.
 	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
-	@go test $(RACE) ./... | { grep -v 'no test files' || true; }
+	@$(if $(RACE),RAPID_CHECKS=5) go test $(RACE) ./... | { grep -v 'no test files' || true; }
 	@go test -run '^TestFit$$' $(MUTANTS)
 	@for m in $(filter-out bench,$(MODULES)); do (cd $$m && go test ./... | { grep -v 'no test files' || true; }); done
 
@@ -74,6 +78,12 @@ torture-processes:
 
 torture-sequences:
 	go test -v -count=1 -timeout 0 $(ARGS) $(SEQUENCES) -rapid.checks=$$((100 * $(SCALE))) -rapid.nofailfile
+
+.PHONY: models
+models: ## Draw sequences and hold them against models, and send bad input: the short forms, with their counts.
+	@echo "== models, bad input"
+	@go test -v $(SEQUENCES) | { grep -E 'sequences of|flaky|failed after|To reproduce|^(---|ok|FAIL|panic)' || true; }
+	@go test -v ./cmd/sw4rm/internal/badinput | { grep -E 'rows|Error:|^ *--- FAIL|^(---|ok|FAIL|panic)' || true; }
 
 # Planted bugs are tests behind a build tag.
 MUTANTS := -tags mutants ./cmd/sw4rm/internal/mutants
@@ -127,6 +137,21 @@ fuzz: ## Run every fuzz test for FUZZTIME (10s).
 	      (cd $$m && go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg); \
 	    done; \
 	  done; \
+	done
+
+# What decodes what came over a network or lay on a disk.
+DECODERS := runtime/envelope/FuzzEnvelope runtime/envelope/FuzzParseContentType runtime/ack/FuzzParse runtime/activity/FuzzRecords \
+  services/queue/kv/FuzzRecords services/router/FuzzConnect runtime/agent/FuzzDispatch
+
+.PHONY: fuzz-short
+fuzz-short: ## Fuzz each decoder FUZZEXECS (100000) times.
+	@echo "== fuzz"
+	@mkdir -p .tmp
+	@for f in $(DECODERS); do \
+	  printf '%-40s ' "$$f"; \
+	  go test -run '^$$' -fuzz "^$${f##*/}$$" -fuzztime $(FUZZEXECS)x -fuzzminimizetime 10x ./$${f%/*} > .tmp/fuzz.log 2>&1 \
+	    || { cat .tmp/fuzz.log; exit 1; }; \
+	  grep -o 'elapsed: [^,]*, execs: [0-9]*' .tmp/fuzz.log | tail -1; \
 	done
 
 .PHONY: bench
