@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 BUF := $(TOOL) buf
 # Folders with a buf.gen.yaml. golden/ is checked and written by its own test.
-GENERATED := . examples/review
+GENERATED := . examples/review examples/torture
 # Modules besides the one in the root.
 MODULES := $(patsubst %/go.mod,%,$(wildcard tools/go.mod bench/go.mod protoc-gen-sw4rm-docs/go.mod buf-plugin-sw4rm/go.mod))
 # The race detector needs a C compiler.
