@@ -252,18 +252,14 @@ func (a *Agent) refuse(d *transportpb.Delivery, err error) {
 // recoverIn queues what an earlier process has received and not finished.
 func (a *Agent) recoverIn() {
 	for _, rec := range a.buf.OpenIn() {
-		h := a.reg.handler(rec.GetExchange())
+		h, refusal := a.reg.recall(rec)
 		if rec.GetDeferred() || h.continues(rec.GetContentType()) {
 			a.resumeFlow(rec)
-		}
-		var refusal error
-		if h == nil {
-			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
 		}
 		switch {
 		case rec.GetAwaitsCustody():
 			a.inflow.take(rec.GetPayloadBytes())
-			a.awaitCustody(rec, deliveredAs(rec), laneOf(h.of(rec.GetContentType()), rec.GetFrom(), rec.GetCorrelationId()),
+			a.awaitCustody(rec, deliveredAs(rec), laneOf(h, rec.GetFrom(), rec.GetCorrelationId()),
 				func() { a.queue(rec, h, refusal, true, true) })
 		case rec.GetDeferred():
 			a.watchTTL(rec)
@@ -271,7 +267,7 @@ func (a *Agent) recoverIn() {
 			a.runLater(rec, h, rec.GetNextRunAt().AsTime())
 		default:
 			a.inflow.take(rec.GetPayloadBytes())
-			a.turns.pass(laneOf(h.of(rec.GetContentType()), rec.GetFrom(), rec.GetCorrelationId()),
+			a.turns.pass(laneOf(h, rec.GetFrom(), rec.GetCorrelationId()),
 				func() { a.queue(rec, h, refusal, true, true) })
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
@@ -58,6 +59,24 @@ func (r *registry) resolve(ct envelope.ContentType, messageType exchange.Message
 	sort.Strings(names)
 	return nil, ack.Rejectf(ack.ValidationError, "content type %s does not say which exchange is meant: %s. Fix: add the parameter "+
 		"method, or give one exchange alone this content type", envelope.ContentType{Media: ct.Media, Extra: ct.Extra}, strings.Join(names, ", "))
+}
+
+// recall finds the handler of a message that an earlier process has received. What was refused then is refused for the same
+// reason.
+func (r *registry) recall(rec *storagepb.InRecord) (*handler, error) {
+	ct, err := envelope.ParseContentType(rec.GetContentType())
+	if err != nil {
+		ct = envelope.ContentType{} // as when it came
+	}
+	if h := r.handler(rec.GetExchange()); h != nil {
+		return h.with(ct)
+	}
+	if rec.GetExchange() == "" {
+		if _, refusal := r.resolve(ct, exchange.MessageType(rec.GetMessageType())); refusal != nil {
+			return nil, refusal
+		}
+	}
+	return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
 }
 
 // sameType tells whether an exchange's content type is the one that came, in whatever order and case its parameters are.
