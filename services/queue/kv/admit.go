@@ -55,19 +55,11 @@ func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Ad
 	if err := checkHolder(h); err != nil {
 		return 0, fmt.Errorf("admit agent: %w", err)
 	}
-	e.mu.Lock()
-	c := e.begin()
-	admission, err := e.admit(c, h, live)
-	if err == nil {
-		err = c.commit()
-	}
-	mark := e.mark
-	e.mu.Unlock()
-	if err == nil {
-		// Another call may have recorded it, and not be durable yet.
-		err = e.s.Sync(ctx, mark)
-		e.wake(c.wake)
-	}
+	var admission queue.Admission
+	err := e.transition(ctx, func(c *change) (err error) {
+		admission, err = e.admit(c, h, live)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("admit agent %s: %w", h.Agent, err)
 	}

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -43,6 +44,24 @@ type cached[T any] struct {
 
 func (e *Engine) begin() *change {
 	return &change{e: e, lastSeq: e.lastSeq, reserved: e.reserved, dead: e.dead}
+}
+
+// transition makes one change under the lock, and returns once it is durable, and whatever it has read.
+func (e *Engine) transition(ctx context.Context, do func(c *change) error) error {
+	e.mu.Lock()
+	c := e.begin()
+	err := do(c)
+	if err == nil {
+		err = c.commit()
+	}
+	mark := e.mark
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	err = e.s.Sync(ctx, mark)
+	e.wake(c.wake)
+	return err
 }
 
 // commit applies the change. Answers that tell of it wait until the engine's mark is synced.

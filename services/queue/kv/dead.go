@@ -191,18 +191,11 @@ func (e *Engine) Requeue(ctx context.Context, seq int64, now time.Time) (int64, 
 	if err := e.ready(ctx); err != nil {
 		return 0, err
 	}
-	e.mu.Lock()
-	c := e.begin()
-	next, err := e.requeue(c, seq, e.at(now))
-	if err == nil {
-		err = c.commit()
-	}
-	mark := e.mark
-	e.mu.Unlock()
-	if err == nil {
-		err = e.s.Sync(ctx, mark)
-		e.wake(c.wake)
-	}
+	var next int64
+	err := e.transition(ctx, func(c *change) (err error) {
+		next, err = e.requeue(c, seq, e.at(now))
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("requeue dead letter %d: %w", seq, err)
 	}
@@ -268,18 +261,13 @@ func (e *Engine) DropDead(ctx context.Context, seq int64) error {
 	if err := e.ready(ctx); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	c := e.begin()
-	key, letter, err := e.findDead(seq)
-	if err == nil {
-		c.forgetDead(key, letter)
-		err = c.commit()
-	}
-	mark := e.mark
-	e.mu.Unlock()
-	if err == nil {
-		err = e.s.Sync(ctx, mark)
-	}
+	err := e.transition(ctx, func(c *change) error {
+		key, letter, err := e.findDead(seq)
+		if err == nil {
+			c.forgetDead(key, letter)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("remove dead letter %d: %w", seq, err)
 	}

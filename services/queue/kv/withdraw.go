@@ -15,17 +15,11 @@ func (e *Engine) Withdraw(ctx context.Context, w queue.Withdrawal) (transportpb.
 	if err := e.ready(ctx); err != nil {
 		return 0, err
 	}
-	e.mu.Lock()
-	c := e.begin()
-	answer, err := e.withdraw(c, w)
-	if err == nil {
-		err = c.commit()
-	}
-	mark := e.mark
-	e.mu.Unlock()
-	if err == nil {
-		err = e.s.Sync(ctx, mark)
-	}
+	var answer transportpb.WithdrawAnswer_State
+	err := e.transition(ctx, func(c *change) (err error) {
+		answer, err = e.withdraw(c, w)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("withdraw message %s of %s: %w", w.MessageID, w.From.Agent, err)
 	}
