@@ -92,24 +92,8 @@ func (h *handler) with(ct envelope.ContentType) (*handler, error) {
 	return &handler{d: h.d, fn: h.fn, policy: p}, nil
 }
 
-// of returns the handler with the settings that a stored message's content type overrides, nil without a handler.
-func (h *handler) of(contentType string) *handler {
-	if h == nil {
-		return nil
-	}
-	if ct, err := envelope.ParseContentType(contentType); err == nil {
-		if own, err := h.with(ct); err == nil {
-			return own
-		}
-	}
-	return h
-}
-
-// continues tells whether the frames of a message with this content type go on after those of earlier runs.
-func (h *handler) continues(contentType string) bool {
-	h = h.of(contentType)
-	return h != nil && h.policy.Resume == exchange.ContinueOnResume
-}
+// continues tells whether the frames of a message go on after those of earlier runs.
+func (h *handler) continues() bool { return h != nil && h.policy.Resume == exchange.ContinueOnResume }
 
 func parseCodes(s string) ([]ack.Code, bool) {
 	codes := []ack.Code{}

@@ -253,7 +253,7 @@ func (a *Agent) refuse(d *transportpb.Delivery, err error) {
 func (a *Agent) recoverIn() {
 	for _, rec := range a.buf.OpenIn() {
 		h, refusal := a.reg.recall(rec)
-		if rec.GetDeferred() || h.continues(rec.GetContentType()) {
+		if rec.GetDeferred() || h.continues() {
 			a.resumeFlow(rec)
 		}
 		switch {
