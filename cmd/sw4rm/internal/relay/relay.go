@@ -276,45 +276,34 @@ func (l *line) cut() {
 // leaving does to frames of the agent what is due, and returns what the router gets of them. With an error the line is
 // cut after them.
 func (l *line) leaving(frames []*transportpb.AgentFrame) ([]*transportpb.AgentFrame, error) {
-	var out []*transportpb.AgentFrame
-	for _, f := range frames {
-		if !l.relay.config.Gate.Up(l.sleeping, l.agent, f) {
-			continue
-		}
-		if f.GetSubmit() == nil && f.GetDeliveryAck() == nil {
-			out = append(out, f)
-			continue
-		}
-		switch l.next(Upwards) {
-		case DropRequest:
-			return out, errCutOff
-		case Duplicate:
-			out = append(out, f)
-		case Delay:
-			l.wait()
-		case Reset:
-			l.tear()
-		case HalfOpen:
-			return out, l.silence()
-		}
-		out = append(out, f)
-	}
-	return out, nil
+	return through(l, Upwards, DropRequest, frames,
+		func(f *transportpb.AgentFrame) bool { return l.relay.config.Gate.Up(l.sleeping, l.agent, f) },
+		func(f *transportpb.AgentFrame) bool { return f.GetSubmit() != nil || f.GetDeliveryAck() != nil })
 }
 
 // arriving is leaving for frames of the router.
 func (l *line) arriving(frames []*transportpb.RouterFrame) ([]*transportpb.RouterFrame, error) {
-	var out []*transportpb.RouterFrame
+	return through(l, Downwards, DropAnswer, frames,
+		func(f *transportpb.RouterFrame) bool { return l.relay.config.Gate.Down(l.sleeping, l.agent, f) },
+		func(f *transportpb.RouterFrame) bool {
+			return f.GetAnswer() != nil || f.GetAckAnswer() != nil || f.GetDelivery() != nil
+		})
+}
+
+// through does what is due to those frames of a direction that pass the gate and may be struck. drop is the fault that loses
+// one.
+func through[F any](l *line, d Direction, drop Fault, frames []F, passes, strikes func(F) bool) ([]F, error) {
+	var out []F
 	for _, f := range frames {
-		if !l.relay.config.Gate.Down(l.sleeping, l.agent, f) {
+		if !passes(f) {
 			continue
 		}
-		if f.GetAnswer() == nil && f.GetAckAnswer() == nil && f.GetDelivery() == nil {
+		if !strikes(f) {
 			out = append(out, f)
 			continue
 		}
-		switch l.next(Downwards) {
-		case DropAnswer:
+		switch l.next(d) {
+		case drop:
 			return out, errCutOff
 		case Duplicate:
 			out = append(out, f)
