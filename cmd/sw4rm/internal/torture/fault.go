@@ -92,6 +92,8 @@ type faults struct {
 	*stage
 	// longest is how long a handler takes at most.
 	longest time.Duration
+	// engage returns when an operation has begun, and no earlier one has ended, since the sender's deliveries were parked.
+	engage func(context.Context, fault) error
 
 	done map[string]int
 	// forgotten are messages whose handlers ran and whose outcomes were taken back.
@@ -109,12 +111,23 @@ func (f *faults) make(ctx context.Context, x fault, ended int) error {
 	if err := f.awaitAgent(ctx); err != nil {
 		return err
 	}
+	if x.kind == forget && len(f.directories()) == 0 {
+		f.cfg.say("the agent keeps its data elsewhere than in SW4RM_DATA_DIR, so that only SIGKILL is possible")
+		x.kind = killAgent
+	}
 	text := x.kind.String()
 	if x.kind == network {
 		text = "network: " + x.net.Fault.String()
 	}
 	f.cfg.say("after %d operations: %s", ended, text)
 	f.done[x.kind.String()]++
+	defer f.wire.proceed()
+	if x.kind != network && x.kind != forget { // which take effect when messages come
+		f.wire.park()
+		if err := f.engage(ctx, x); err != nil {
+			return err
+		}
+	}
 	switch x.kind {
 	case killAgent:
 		return f.killAgent(ctx)
@@ -136,20 +149,21 @@ func (f *faults) make(ctx context.Context, x fault, ended int) error {
 	case pauseRouter:
 		return f.pause(ctx, f.services)
 	case forget:
-		return f.forget(ctx)
+		return f.forget(ctx, x)
 	case oldCopy:
 		return f.oldCopy(ctx)
 	default:
 		for _, id := range f.wire.ids() {
 			f.relay.Arm(id, x.net) // one that waits still is as good
 		}
-		return nil
+		return f.engage(ctx, x)
 	}
 }
 
 // mark notes a fault that is no kill.
 func (f *faults) mark(p *process.Process, note string) {
 	f.history.add(history.Event{Actor: servicesName, Op: history.Fault, Kind: history.Info, To: p.Name(), Note: note})
+	f.wire.proceed()
 }
 
 // killAgent kills the agent and starts it again. The first time its data are copied in between.
@@ -185,20 +199,19 @@ func wait(ctx context.Context, d time.Duration) error {
 // forget lets messages come to the agent, copies its data as they are then, lets the handlers run without anybody hearing
 // of it, kills the agent, and puts the copy in its place. This is what a loss of power does that comes after the handlers'
 // effects and before the sync of their outcomes: whatever is not in the copy was told to nobody.
-func (f *faults) forget(ctx context.Context) error {
+func (f *faults) forget(ctx context.Context, x fault) error {
 	const (
 		gathering = 10 * time.Second
 		enough    = 8
 		standing  = 50 * time.Millisecond
 	)
 	dirs := f.directories()
-	if len(dirs) == 0 {
-		f.cfg.say("the agent keeps its data elsewhere than in SW4RM_DATA_DIR, so that only SIGKILL is possible")
-		return f.killAgent(ctx)
-	}
 	f.wire.mute()
 	defer f.wire.unmute()
 	defer f.wire.release()
+	if err := f.engage(ctx, x); err != nil {
+		return err
+	}
 	gather, cancel := context.WithTimeout(ctx, gathering)
 	f.wire.await(gather, func() bool { return len(f.wire.held) >= enough })
 	cancel()

@@ -164,7 +164,7 @@ type sender struct {
 	mu       sync.Mutex
 	all      []*operation
 	ended    int
-	progress chan struct{} // closed and replaced with every end
+	progress chan struct{} // closed and replaced with every beginning and end
 }
 
 func newSender(a *agent.Agent, r *recorder) *sender {
@@ -194,6 +194,7 @@ func (s *sender) send(ctx, following context.Context, o *operation) error {
 		defer s.mu.Unlock()
 		o.refused, o.done, o.ended = err, true, time.Now()
 		s.all = append(s.all, o)
+		s.ended++
 		s.moved()
 		return nil
 	}
@@ -205,6 +206,7 @@ func (s *sender) send(ctx, following context.Context, o *operation) error {
 	s.history.add(history.Event{Actor: senderName, Op: history.Send, Kind: history.Return, Key: o.key, Token: o.token})
 	s.mu.Lock()
 	s.all = append(s.all, o)
+	s.moved()
 	s.mu.Unlock()
 	s.going.Go(func() {
 		defer func() { <-slots }()
@@ -253,6 +255,7 @@ func (s *sender) follow(ctx context.Context, o *operation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o.done, o.err, o.ended = true, err, time.Now()
+	s.ended++
 	s.moved()
 }
 
@@ -261,7 +264,6 @@ func (s *sender) begin() { s.slots = make(chan struct{}, underWay) }
 
 // moved is called under the lock.
 func (s *sender) moved() {
-	s.ended++
 	close(s.progress)
 	s.progress = make(chan struct{})
 }
@@ -290,11 +292,12 @@ func (s *sender) note(o *operation) {
 	}
 }
 
-// count returns how many operations have ended, and a channel that is closed at the next end.
-func (s *sender) count() (int, <-chan struct{}) {
+// count returns how many operations were begun, how many have ended, and a channel that is closed at the next beginning or
+// end.
+func (s *sender) count() (begun, ended int, progress <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended, s.progress
+	return len(s.all), s.ended, s.progress
 }
 
 // operations returns all that were begun, and which of them are open.

@@ -283,7 +283,7 @@ func (r *run) calmly(ctx, following context.Context) error {
 // awaitEnds waits until n operations have ended, or ctx ends, which is no error. The agent's end is.
 func (r *run) awaitEnds(ctx context.Context, n int) error {
 	for {
-		ended, progress := r.sender.count()
+		_, ended, progress := r.sender.count()
 		if ended >= n {
 			return nil
 		}

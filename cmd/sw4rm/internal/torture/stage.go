@@ -207,6 +207,7 @@ func (s *stage) printed() string {
 func (s *stage) kill(p *process.Process) {
 	p.Kill()
 	s.history.add(history.Event{Actor: p.Name(), Op: history.Kill, Kind: history.Info})
+	s.wire.proceed()
 }
 
 // stop ends a process as asked; one that does not end is killed. It is false then.

@@ -34,6 +34,8 @@ type wire struct {
 	deaf  bool            // nor do their deliveries' acknowledgements, but those of held messages
 	holds bool            // the router's word that an agent has custody goes nowhere
 	held  map[string]bool // messages that an agent has stored since, and whether their handlers have ended
+
+	parked chan struct{} // closed when the sender's deliveries go on; nil while they do
 }
 
 // known is an agent as it has introduced itself.
@@ -237,7 +239,10 @@ func outcome(e *commonpb.Envelope) (ack.Ack, bool) {
 }
 
 // Down implements relay.Gate.
-func (w *wire) Down(_ context.Context, agent string, f *transportpb.RouterFrame) bool {
+func (w *wire) Down(ctx context.Context, agent string, f *transportpb.RouterFrame) bool {
+	if agent == w.sender && f.GetDelivery() != nil {
+		w.wait(ctx)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch f := f.GetFrame().(type) {
@@ -325,6 +330,39 @@ func (w *wire) deafen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deaf = true
+}
+
+// park keeps from the sender what is delivered to it, so that no operation ends until proceed.
+func (w *wire) park() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.parked == nil {
+		w.parked = make(chan struct{})
+	}
+}
+
+// proceed lets the sender's deliveries go on.
+func (w *wire) proceed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.parked != nil {
+		close(w.parked)
+		w.parked = nil
+	}
+}
+
+// wait returns when the sender's deliveries may go on, or their stream has ended.
+func (w *wire) wait(ctx context.Context) {
+	w.mu.Lock()
+	parked := w.parked
+	w.mu.Unlock()
+	if parked == nil {
+		return
+	}
+	select {
+	case <-parked:
+	case <-ctx.Done():
+	}
 }
 
 // release lets agents know again what they have custody of. They ask for what they have missed in their next stream.
