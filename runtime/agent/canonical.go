@@ -30,6 +30,8 @@ const (
 	rpcTimeout = 30 * time.Second
 	// headerRouter is the response header by which a router of this module shows itself on the canonical RPCs.
 	headerRouter = "sw4rm-router"
+	// headerRouterStart is the one by which it tells its starts apart.
+	headerRouterStart = "sw4rm-router-start"
 )
 
 // canonical is a session over sw4rm.router.RouterService, for routers that do not offer our stream.
@@ -41,6 +43,7 @@ type canonical struct {
 	agentID string
 	// ours is the id of a router of this module, empty for a foreign one.
 	ours   string
+	start  string
 	events events
 	calls  *serial
 	slots  chan struct{}
@@ -81,6 +84,9 @@ func (c *canonical) identify(ctx context.Context) error {
 		if v := h.md.Get(headerRouter); len(v) > 0 {
 			c.ours = v[0]
 		}
+		if v := h.md.Get(headerRouterStart); len(v) > 0 {
+			c.start = v[0]
+		}
 		if h.err == nil && h.md == nil {
 			_, h.err = c.in.Recv()
 		}
@@ -94,8 +100,9 @@ func (c *canonical) identify(ctx context.Context) error {
 	return nil
 }
 
-func (c *canonical) asks() bool       { return c.ours != "" }
-func (c *canonical) routerID() string { return c.ours }
+func (c *canonical) asks() bool          { return c.ours != "" }
+func (c *canonical) routerID() string    { return c.ours }
+func (c *canonical) routerStart() string { return c.start }
 
 // credit does nothing: the canonical stream has no credit, its lease and the router's window bound what is under way.
 func (c *canonical) credit(transportpb.Class, uint32, uint64) {}

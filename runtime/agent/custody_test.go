@@ -49,6 +49,7 @@ func (quietSession) ackDelivery(*transportpb.DeliveryAck)     {}
 func (quietSession) credit(transportpb.Class, uint32, uint64) {}
 func (quietSession) drain()                                   {}
 func (quietSession) asks() bool                               { return true }
+func (quietSession) routerStart() string                      { return "" }
 func (quietSession) routerID() string                         { return "router" }
 func (quietSession) run(context.Context) error                { return nil }
 

@@ -103,6 +103,8 @@ type link struct {
 	// admitted is closed when a router has admitted this instance for the first time.
 	admitted chan struct{}
 	once     sync.Once
+
+	router string // the last router's start; used by run alone
 }
 
 func newLink(a *Agent) *link { return &link{a: a, admitted: make(chan struct{})} }
@@ -181,6 +183,10 @@ func (l *link) up(s session) {
 	l.a.inflow.use(s)
 	// Before the first delivery: numbers of another router may be the same, and mean other messages.
 	l.a.askCustody(s)
+	if start := s.routerStart(); start != "" && start != l.router {
+		l.router = start
+		l.a.askAccepted()
+	}
 }
 
 // down starts the time after which the agent says that there is no router.

@@ -19,6 +19,8 @@ type session interface {
 	asks() bool
 	// routerID identifies the router's store.
 	routerID() string
+	// routerStart tells one start of that router from another; empty for a router that does not say.
+	routerStart() string
 	// run serves the session until it ends or ctx does, and returns why.
 	run(ctx context.Context) error
 }

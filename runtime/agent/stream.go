@@ -123,7 +123,8 @@ func (s *stream) drain() {
 
 func (s *stream) asks() bool { return true }
 
-func (s *stream) routerID() string { return s.welcome.GetRouterStoreId() }
+func (s *stream) routerID() string    { return s.welcome.GetRouterStoreId() }
+func (s *stream) routerStart() string { return s.welcome.GetRouterStart() }
 
 func (s *stream) run(ctx context.Context) error {
 	defer s.cancel(nil)

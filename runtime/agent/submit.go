@@ -20,9 +20,6 @@ import (
 )
 
 const (
-	// A sender asks first when the acknowledgement timeout has passed, then at these intervals.
-	askFirst = 30 * time.Second
-	askLast  = 10 * time.Minute
 	// A refused submission is repeated at these intervals.
 	refusedFirst = 200 * time.Millisecond
 	refusedLast  = 30 * time.Second
@@ -222,18 +219,6 @@ func (o *operation) refused(ans *transportpb.Answer) {
 	o.pace.again = time.Now().Add(wait/2 + rand.N(wait/2+1))
 	o.mu.Unlock()
 	o.schedule()
-}
-
-// askAgain sets when the sender asks next what became of the attempt.
-func (o *operation) askAgain() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	wait := time.Duration(o.rec.GetAckTimeoutNs())
-	if o.pace.asked > 0 || ack.Stage(lastAttempt(o.rec).GetStage()) >= ack.Received {
-		wait = max(wait, doubled(askFirst, max(0, o.pace.asked-1), askLast))
-	}
-	o.pace.asked++
-	o.pace.again = time.Now().Add(wait)
 }
 
 func doubled(first time.Duration, n int, last time.Duration) time.Duration {

@@ -23,6 +23,8 @@ const (
 	MetadataInstance = "sw4rm-instance"
 	// MetadataRouter is the response header by which this router is known; it is the id of its store.
 	MetadataRouter = "sw4rm-router"
+	// MetadataRouterStart is the response header that tells one start of this router from another.
+	MetadataRouterStart = "sw4rm-router-start"
 )
 
 // routerService serves the protocol's RPCs.
@@ -137,7 +139,7 @@ func (r *Router) caller(md metadata.MD, agent string) (queue.Holder, error) {
 	}
 }
 
-func (r *Router) header() metadata.MD { return metadata.Pairs(MetadataRouter, r.engine.ID()) }
+func (r *Router) header() metadata.MD { return metadata.Pairs(MetadataRouter, r.engine.ID(), MetadataRouterStart, r.start) }
 
 // responseOf puts an answer into the words of the canonical response.
 func responseOf(a queue.Answer) *routerpb.SendMessageResponse {

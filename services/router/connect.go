@@ -233,6 +233,7 @@ func (c *connection) welcome() *transportpb.RouterFrame {
 		RouterStoreId:    c.router.engine.ID(),
 		LeaseMs:          c.router.lease.Milliseconds(),
 		MaxEnvelopeBytes: int64(c.router.maxBytes),
+		RouterStart:      c.router.start,
 	}}}
 }
 

@@ -67,6 +67,7 @@ type Router struct {
 	maxBytes  int
 	log       *slog.Logger
 
+	start   string // another one for every Router
 	members *members
 	house   *housekeeper
 	streams atomic.Uint64
@@ -102,6 +103,7 @@ func New(c Config) (*Router, error) {
 		lease:     c.Lease,
 		maxBytes:  c.MaxEnvelopeBytes,
 		log:       c.Logger,
+		start:     envelope.NewID(),
 		members:   newMembers(c.Lease),
 		ctx:       ctx,
 		cancel:    cancel,

@@ -826,8 +826,11 @@ type Welcome struct {
 	LeaseMs int64 `protobuf:"varint,2,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	// Largest encoded envelope in bytes.
 	MaxEnvelopeBytes int64 `protobuf:"varint,3,opt,name=max_envelope_bytes,json=maxEnvelopeBytes,proto3" json:"max_envelope_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Names this start of the router. After another one the agent asks what became of all that the router has accepted: its
+	// store may have come back from a backup.
+	RouterStart   string `protobuf:"bytes,4,opt,name=router_start,json=routerStart,proto3" json:"router_start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -879,6 +882,13 @@ func (x *Welcome) GetMaxEnvelopeBytes() int64 {
 		return x.MaxEnvelopeBytes
 	}
 	return 0
+}
+
+func (x *Welcome) GetRouterStart() string {
+	if x != nil {
+		return x.RouterStart
+	}
+	return ""
 }
 
 // Submit hands over an envelope, or asks for an earlier one with the same message id.
@@ -1782,11 +1792,12 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\"\n" +
 	"\fcapabilities\x18\x05 \x03(\tR\fcapabilities\x122\n" +
-	"\x06credit\x18\x06 \x03(\v2\x1a.sw4rm.transport.v1.CreditR\x06credit\"z\n" +
+	"\x06credit\x18\x06 \x03(\v2\x1a.sw4rm.transport.v1.CreditR\x06credit\"\x9d\x01\n" +
 	"\aWelcome\x12&\n" +
 	"\x0frouter_store_id\x18\x01 \x01(\tR\rrouterStoreId\x12\x19\n" +
 	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12,\n" +
-	"\x12max_envelope_bytes\x18\x03 \x01(\x03R\x10maxEnvelopeBytes\"\xd6\x01\n" +
+	"\x12max_envelope_bytes\x18\x03 \x01(\x03R\x10maxEnvelopeBytes\x12!\n" +
+	"\frouter_start\x18\x04 \x01(\tR\vrouterStart\"\xd6\x01\n" +
 	"\x06Submit\x12\f\n" +
 	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12/\n" +
