@@ -264,6 +264,8 @@ func (s *stage) settle(floor history.Floor) {
 	floor.Operations, floor.Lanes = s.operations, s.operations/100
 	floor.Limited = s.operations / 40
 	floor.Memory, floor.Slack = mostMemory, int64(2*s.services.lease+time.Second)
+	floor.Idle = int64(mostStill)
+	s.t.Logf("between faults, no operation stood still without a cause for more than %v", time.Duration(history.LongestStill(events)).Round(time.Millisecond))
 	require.NoError(s.t, history.Check(events, floor))
 	require.NoError(s.t, conform(events))
 	ends, err := endingsOf(events)
@@ -273,8 +275,13 @@ func (s *stage) settle(floor history.Floor) {
 	require.GreaterOrEqual(s.t, ends.fulfilled, s.operations/2, "the run means something")
 }
 
-// mostMemory is what no process of these tests may use.
-const mostMemory = 512 << 20
+const (
+	// mostMemory is what no process of these tests may use.
+	mostMemory = 512 << 20
+	// mostStill is for how long an operation may stand still without a cause: P8's time is 7 s here, and a fault lasts up to
+	// silentFor. The rest is for machines that are busy.
+	mostStill = 30 * time.Second
+)
 
 // endings counts operations by how they ended, each in one sending or more.
 type endings struct {

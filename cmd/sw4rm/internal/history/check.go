@@ -36,6 +36,7 @@ const (
 	OneHolder  = "one custodian at a time"
 	InOrder    = "lanes keep their order"
 	InTime     = "nothing begins after its time to live"
+	Moves      = "nothing stands still without a cause"
 	TrueCause  = "what does not move has a true cause"
 	Poisoned   = "only what was cut off again and again is given up"
 	Bounded    = "memory stays bounded"
@@ -51,7 +52,7 @@ func Check(events []Event, floor Floor) error {
 	var errs []error
 	for _, check := range []func([]Event) []*Violation{
 		checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkPoison, checkCauses,
-		floor.checkMemory, floor.check,
+		floor.checkProgress, floor.checkMemory, floor.check,
 	} {
 		for _, v := range check(events) {
 			errs = append(errs, v)

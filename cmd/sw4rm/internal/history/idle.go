@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // sortedKeys returns the keys of m in order.
@@ -62,7 +61,7 @@ func checkCauses(events []Event) []*Violation {
 // anyUp tells whether a process of the agent runs.
 func anyUp(up map[string]bool, agent string) bool {
 	for actor := range up {
-		if id, _, _ := strings.Cut(actor, "."); id == agent {
+		if agentOf(actor) == agent {
 			return true
 		}
 	}

@@ -197,6 +197,9 @@ type Floor struct {
 	Memory int64
 	// Slack is by how many nanoseconds a handler's first note may come after its begin: processes stand still.
 	Slack int64
+	// Idle is for how many nanoseconds at most nothing may happen to an operation between faults, unless a handler works on
+	// it, its receiver does not run, or one before it in its lane has not ended; 0 for any number.
+	Idle int64
 }
 
 func (f Floor) check(events []Event) []*Violation {
