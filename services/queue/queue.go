@@ -35,8 +35,9 @@ type Limits struct {
 	// DeliveryBudget is how many deliveries of one message may fail before it becomes a dead letter. A delivery fails when
 	// its lease runs out, and when the stream ends in which a holder without a store of its own had it: such a peer may
 	// have died of the message, and nobody else counts how often. That the stream of a named store ended does not count:
-	// connections break, and what a named store's process dies of, the store counts itself. Nor does the router's restart.
-	// A message that does not count is handed out again at the next stream only, so it cannot go round by itself.
+	// connections break, and what a named store's process dies of, the store counts itself. Nor does the router's restart,
+	// nor the lease of a holder that is heard (LeaseRequest.Audible) and said nothing meanwhile: its connection may be dead
+	// without anybody's knowing. What does not count is handed out again at the next stream, or once a lease.
 	DeliveryBudget int
 	// Window is how long a finished token is kept beyond its operation's deadline.
 	Window time.Duration
@@ -81,6 +82,9 @@ type Engine interface {
 	// capability, or has a time to live, is durable when Custody returns; that of another message to the agent itself need
 	// not be: that it comes again does no harm.
 	Custody(ctx context.Context, h Holder, seq int64, messageID string) (bool, error)
+
+	// Heard notes that something came from the holder at now. It is not durable, and counts until the holder's Release.
+	Heard(h Holder, now time.Time)
 
 	// Release gives the holder's leases back to their queues, because its stream has ended. Those of a holder without a
 	// store count as failed deliveries.
@@ -198,6 +202,8 @@ type LeaseRequest struct {
 	MaxMessages int
 	MaxBytes    int64
 	Now, Until  time.Time
+	// Audible says that Heard is called for this holder, and that it has something to say during every lease.
+	Audible bool
 }
 
 // Delivery is a leased message.

@@ -139,7 +139,9 @@ func (r *Router) caller(md metadata.MD, agent string) (queue.Holder, error) {
 	}
 }
 
-func (r *Router) header() metadata.MD { return metadata.Pairs(MetadataRouter, r.engine.ID(), MetadataRouterStart, r.start) }
+func (r *Router) header() metadata.MD {
+	return metadata.Pairs(MetadataRouter, r.engine.ID(), MetadataRouterStart, r.start)
+}
 
 // responseOf puts an answer into the words of the canonical response.
 func responseOf(a queue.Answer) *routerpb.SendMessageResponse {

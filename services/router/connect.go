@@ -59,6 +59,7 @@ type connection struct {
 	credit credit
 	window *window
 	waker  *waker
+	heard  time.Time // when the engine was told last; used by frames alone
 	// drained says that the agent takes no more work.
 	drained atomic.Bool
 }
@@ -173,7 +174,7 @@ func (c *connection) work(ctx context.Context, offered func() []string, frames [
 	pumped := make(chan struct{})
 	c.router.running.Go(func() {
 		defer close(pumped)
-		p := &pump{router: c.router, holder: c.holder, capabilities: offered, outlet: c, waker: c.waker}
+		p := &pump{router: c.router, holder: c.holder, capabilities: offered, outlet: c, waker: c.waker, audible: true}
 		if err := p.run(pumping); err != nil {
 			c.fail(err)
 		}
@@ -219,8 +220,17 @@ func (c *connection) frames(ctx context.Context, frames []*transportpb.AgentFram
 			}
 			return nil, err
 		case req := <-c.in:
+			c.hear()
 			frames = req.GetFrames()
 		}
+	}
+}
+
+// hear tells the engine that the agent is there, a few times in a lease at most.
+func (c *connection) hear() {
+	if now := time.Now(); now.Sub(c.heard) >= c.router.lease/8 {
+		c.heard = now
+		c.router.engine.Heard(c.holder, now)
 	}
 }
 

@@ -26,8 +26,10 @@ type pump struct {
 	holder queue.Holder
 	// capabilities returns what the agent serves now.
 	capabilities func() []string
-	outlet       outlet
-	waker        *waker
+	// audible says that the stream carries something of the agent's during every lease.
+	audible bool
+	outlet  outlet
+	waker   *waker
 }
 
 // run works until ctx ends or the engine fails.
@@ -74,6 +76,7 @@ func (p *pump) lease(ctx context.Context, class transportpb.Class, addresses []s
 	ds, err := p.router.engine.Lease(ctx, queue.LeaseRequest{
 		Holder: p.holder, Addresses: addresses, Class: class,
 		MaxMessages: messages, MaxBytes: bytes, Now: now, Until: until,
+		Audible: p.audible,
 	})
 	if err != nil {
 		if ctx.Err() != nil {

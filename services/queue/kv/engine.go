@@ -67,6 +67,9 @@ type Engine struct {
 	// due orders waiting rows by the end of their time, ends orders leased rows by the end of their lease.
 	due, ends rowHeap
 
+	// heard is when something came last from holders of leases.
+	heard map[queue.Holder]time.Time
+
 	instances   map[string]instance
 	lostCustody lostCustody
 	producers   map[producerKey]*producerMark
@@ -90,6 +93,7 @@ func Open(ctx context.Context, s store.Store, opts Options) (*Engine, error) {
 		leased:    make(map[string]map[int64]*row),
 		due:       newDueHeap(),
 		ends:      newLeaseHeap(),
+		heard:     make(map[queue.Holder]time.Time),
 		instances: make(map[string]instance),
 		producers: make(map[producerKey]*producerMark),
 		behind:    make(map[producerKey]*producerMark),

@@ -72,7 +72,7 @@ func (e *Engine) lockSwept(now time.Time) (wake []string, err error) {
 // sweepSome ends some rows in one batch, and says how many: leases first, since what comes back may have run out too. The
 // rows leave their heap while they are gathered, and return when the batch fails.
 func (e *Engine) sweepSome(c *change, now time.Time) (int, error) {
-	heap, end := &e.ends, c.failLease
+	heap, end := &e.ends, c.runOut
 	if r := e.ends.top(); r == nil || r.until.After(now) {
 		heap, end = &e.due, c.expire
 	}

@@ -40,6 +40,7 @@ var ends = map[storagepb.QueueDelivery_End]string{
 	storagepb.QueueDelivery_END_STREAM:      "the agent's stream ended",
 	storagepb.QueueDelivery_END_RESTART:     "the router started anew, and had not noted it",
 	storagepb.QueueDelivery_END_REFUSED:     "the agent refused it",
+	storagepb.QueueDelivery_END_SILENT:      "the lease ran out, and the agent was silent",
 }
 
 func handoutsOf(list []*storagepb.QueueDelivery) []queue.Handout {

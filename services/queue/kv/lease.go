@@ -107,7 +107,11 @@ func (e *Engine) take(req *queue.LeaseRequest) ([]handout, error) {
 	for i, r := range out {
 		r.handouts = r.withHandout(req.Holder, req.Now)
 		r.deliveries++
-		e.lease(r, req.Holder, req.Until)
+		var from time.Time
+		if req.Audible {
+			from = req.Now
+		}
+		e.lease(r, req.Holder, from, req.Until)
 		taken[i] = handout{r, r.deliveries}
 	}
 	return taken, nil
@@ -183,10 +187,18 @@ func (e *Engine) envelope(seq int64) (*commonpb.Envelope, error) {
 	return env, nil
 }
 
+// Heard notes when something came last from a holder.
+func (e *Engine) Heard(h queue.Holder, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.heard[h] = e.at(now)
+}
+
 // Release gives the holder's leases back to their queues.
 func (e *Engine) Release(ctx context.Context, h queue.Holder) error {
 	// Leases end whether or not anybody waits for it: their holder is gone.
 	e.mu.Lock()
+	delete(e.heard, h)
 	c := e.begin()
 	var err error
 	for _, r := range e.leasedBy(h.Agent) {
@@ -220,6 +232,16 @@ func (c *change) endLease(r *row, now time.Time) error {
 	}
 	c.giveBack(r)
 	return nil
+}
+
+// runOut gives a row back whose lease is over. When nothing was heard of its holder since it began, it does not count.
+func (c *change) runOut(r *row, now time.Time) error {
+	if !r.from.IsZero() && !c.e.heard[r.holder].After(r.from) {
+		r.ended(storagepb.QueueDelivery_END_SILENT, now)
+		c.giveBack(r)
+		return nil
+	}
+	return c.failLease(r, now)
 }
 
 // failLease gives a leased row back with one delivery less, or gives it up when it has none left.

@@ -40,10 +40,10 @@ type row struct {
 	lastAgent, lastStore string
 	// due ends its wait, zero for never.
 	due time.Time
-	// leased, holder and until are its lease.
-	leased bool
-	holder queue.Holder
-	until  time.Time
+	// leased, holder and until are its lease; from is when it began, zero where silence says nothing about the holder.
+	leased      bool
+	holder      queue.Holder
+	from, until time.Time
 
 	inQueue, inDue, inEnds int
 }
@@ -188,12 +188,12 @@ func (e *Engine) remove(r *row) {
 }
 
 // lease hands a waiting row to a holder.
-func (e *Engine) lease(r *row, h queue.Holder, until time.Time) {
+func (e *Engine) lease(r *row, h queue.Holder, from, until time.Time) {
 	q := e.queue(r.queue)
 	q.waiting.remove(r)
 	e.due.remove(r)
 	q.leased[r.seq] = r
-	r.leased, r.holder, r.until = true, h, until
+	r.leased, r.holder, r.from, r.until = true, h, from, until
 	r.lastAgent, r.lastStore = h.Agent, h.Store
 	e.ends.push(r)
 	mine := e.leased[h.Agent]

@@ -75,6 +75,37 @@ var deadRules = []rule{
 		}
 		require.Len(w, w.dead(), 1)
 	}},
+	{"LeasesOfSilentHoldersDoNotCount", func(w *world) {
+		m := w.message(toAny)
+		w.accept(m, isNew)
+		lease := func(h queue.Holder) {
+			d, err := w.e.Lease(w.ctx, queue.LeaseRequest{
+				Holder: h, Addresses: []string{toAny}, Class: work, MaxMessages: 1, MaxBytes: 1 << 20, Now: w.now, Until: w.now.Add(leaseTime), Audible: true,
+			})
+			require.NoError(w, err)
+			require.Len(w, d, 1)
+		}
+		w.e.Heard(alice(), w.now)
+		for range 3 * Limits().DeliveryBudget {
+			lease(alice())
+			w.e.Heard(bob(), w.now.Add(leaseTime/2)) // which says nothing of another
+			w.pass(leaseTime)
+			w.expire()
+			require.Empty(w, w.dead())
+		}
+		for n := range Limits().DeliveryBudget {
+			require.Empty(w, w.dead(), n)
+			lease(alice())
+			w.e.Heard(alice(), w.now.Add(leaseTime/2))
+			w.pass(leaseTime)
+			w.expire()
+		}
+		require.Len(w, w.dead(), 1)
+		handouts := w.dead()[0].Handouts
+		require.Contains(w, handouts[0].End, "silent")
+		require.NotContains(w, handouts[len(handouts)-1].End, "silent")
+		w.owed(m)
+	}},
 	{"RestartsDoNotCount", func(w *world) {
 		m := w.message(toAny)
 		w.accept(m, isNew)

@@ -36,6 +36,8 @@ const (
 	QueueDelivery_END_RESTART QueueDelivery_End = 3
 	// The agent refused it for good.
 	QueueDelivery_END_REFUSED QueueDelivery_End = 4
+	// The lease ran out, and nothing was heard of the agent meanwhile.
+	QueueDelivery_END_SILENT QueueDelivery_End = 5
 )
 
 // Enum value maps for QueueDelivery_End.
@@ -46,6 +48,7 @@ var (
 		2: "END_STREAM",
 		3: "END_RESTART",
 		4: "END_REFUSED",
+		5: "END_SILENT",
 	}
 	QueueDelivery_End_value = map[string]int32{
 		"END_UNSPECIFIED": 0,
@@ -53,6 +56,7 @@ var (
 		"END_STREAM":      2,
 		"END_RESTART":     3,
 		"END_REFUSED":     4,
+		"END_SILENT":      5,
 	}
 )
 
@@ -1229,19 +1233,21 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"copy_store\x18\x10 \x01(\tR\tcopyStore\x12\x14\n" +
 	"\x05spent\x18\x11 \x01(\x05R\x05spent\x12>\n" +
 	"\n" +
-	"handed_out\x18\x12 \x03(\v2\x1f.sw4rm.storage.v1.QueueDeliveryR\thandedOut\"\xe4\x01\n" +
+	"handed_out\x18\x12 \x03(\v2\x1f.sw4rm.storage.v1.QueueDeliveryR\thandedOut\"\xf4\x01\n" +
 	"\rQueueDelivery\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x19\n" +
 	"\bended_at\x18\x03 \x01(\x03R\aendedAt\x125\n" +
-	"\x03end\x18\x04 \x01(\x0e2#.sw4rm.storage.v1.QueueDelivery.EndR\x03end\"[\n" +
+	"\x03end\x18\x04 \x01(\x0e2#.sw4rm.storage.v1.QueueDelivery.EndR\x03end\"k\n" +
 	"\x03End\x12\x13\n" +
 	"\x0fEND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tEND_LEASE\x10\x01\x12\x0e\n" +
 	"\n" +
 	"END_STREAM\x10\x02\x12\x0f\n" +
 	"\vEND_RESTART\x10\x03\x12\x0f\n" +
-	"\vEND_REFUSED\x10\x04\"\xe5\x06\n" +
+	"\vEND_REFUSED\x10\x04\x12\x0e\n" +
+	"\n" +
+	"END_SILENT\x10\x05\"\xe5\x06\n" +
 	"\n" +
 	"QueueToken\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x0e\n" +
