@@ -4,6 +4,8 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // TestMain lets at least four goroutines run at once, as the commands do: on two processors, goroutines that wait for the
@@ -12,5 +14,5 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
