@@ -112,13 +112,6 @@ func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID 
 	if err := e.ready(ctx); err != nil {
 		return false, err
 	}
-	e.mu.Lock()
-	r := e.rows[seq]
-	if r == nil || r.messageID != messageID || !e.current(h) || !r.heldBy(h) {
-		e.mu.Unlock()
-		return false, nil
-	}
-	c := e.begin()
 	note := shorten(reason)
 	switch {
 	case note == "":
@@ -126,19 +119,18 @@ func (e *Engine) Dead(ctx context.Context, h queue.Holder, seq int64, messageID 
 	case !strings.HasPrefix(note, reasonPermanent):
 		note = reasonPermanent + ": " + note
 	}
-	r.ended(storagepb.QueueDelivery_END_REFUSED, e.now())
-	err := c.giveUp(r, e.now(), storagepb.QueueDeadLetter_CLASS_PERMANENT, ack.InternalError, note)
-	if err == nil {
-		err = c.commit()
-	}
-	mark := e.mark
-	e.mu.Unlock()
-	if err == nil {
-		err = e.s.Sync(ctx, mark)
-		e.wake(c.wake)
-	}
+	given := false
+	err := e.transition(ctx, func(c *change) error {
+		r := e.rows[seq]
+		if r == nil || r.messageID != messageID || !e.current(h) || !r.heldBy(h) {
+			return nil
+		}
+		given = true
+		r.ended(storagepb.QueueDelivery_END_REFUSED, e.now())
+		return c.giveUp(r, e.now(), storagepb.QueueDeadLetter_CLASS_PERMANENT, ack.InternalError, note)
+	})
 	if err != nil {
 		return false, fmt.Errorf("give up %d for agent %s: %w", seq, h.Agent, err)
 	}
-	return true, nil
+	return given, nil
 }
