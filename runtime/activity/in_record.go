@@ -56,6 +56,9 @@ func (b *Buffer) recordIn(a Arrival, body []byte) (Verdict, *storagepb.InRecord,
 	case was.GetFinished() == 0:
 		t := b.begin()
 		rec := t.withAlias(was, e, false)
+		if Awaited(rec) == e.GetMessageId() {
+			rec.RouterStoreId, rec.RouterSeq = a.RouterStoreID, a.RouterSeq
+		}
 		mark, err := b.replaceIn(t, rec, true, "add a message id")
 		return Running, rec, mark, err
 	case b.renewed(was, a):
@@ -77,16 +80,29 @@ func (b *Buffer) recordIn(a Arrival, body []byte) (Verdict, *storagepb.InRecord,
 	}
 }
 
-// repeated deals with a message id that is known. The router may name its delivery otherwise than before.
+// repeated deals with a message id that is known. The router may name its delivery otherwise than before; that of another
+// attempt than the awaited one says nothing of who has this one.
 func (b *Buffer) repeated(was *storagepb.InRecord, a Arrival) (Verdict, *storagepb.InRecord, store.Mark, error) {
 	mark := b.markOfIn(was.GetSequence())
-	if was.GetFinished() != 0 || was.GetRouterStoreId() == a.RouterStoreID && was.GetRouterSeq() == a.RouterSeq {
+	same := was.GetRouterStoreId() == a.RouterStoreID && was.GetRouterSeq() == a.RouterSeq
+	if was.GetFinished() != 0 || same || Awaited(was) != a.Envelope.GetMessageId() {
 		return Repeated, was, mark, nil
 	}
 	rec := copyIn(was)
 	rec.RouterStoreId, rec.RouterSeq = a.RouterStoreID, a.RouterSeq
 	_, err := b.replaceIn(b.begin(), rec, false, "note a redelivery")
 	return Repeated, rec, mark, err
+}
+
+// Awaited returns the id of the attempt that an unfinished message is active for: the latest one that is not answered.
+func Awaited(rec *storagepb.InRecord) string {
+	var latest *storagepb.Alias
+	for _, known := range rec.GetAliases() {
+		if !known.GetAnswered() && (latest == nil || known.GetRetryCount() >= latest.GetRetryCount()) {
+			latest = known
+		}
+	}
+	return latest.GetMessageId()
 }
 
 // room returns an error when no message can become active.

@@ -14,6 +14,7 @@ import (
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
@@ -206,6 +207,92 @@ func TestWhatMayRunOutWaitsForItsRecord(t *testing.T) {
 				})
 				synctest.Wait()
 				assert.Equal(t, test.want, ran)
+			})
+		})
+	}
+}
+
+// TestAnEarlierAttemptSaysNothingOfTheNext: while the router has still to say who has a further attempt, it delivers a copy of
+// the one before, which has ended here. That it records who has the copy is no leave to run the further one.
+func TestAnEarlierAttemptSaysNothingOfTheNext(t *testing.T) {
+	attempt := func(seq int64, retry uint32, id string) *transportpb.RouterFrame {
+		f := deliver(seq, "x", time.Hour)
+		f.GetDelivery().To = "capability:test.v1.Echo"
+		f.GetDelivery().GetEnvelope().MessageId, f.GetDelivery().GetEnvelope().RetryCount = id, retry
+		return f
+	}
+	const first, second, third = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002", "00000000-0000-4000-8000-000000000003"
+	tests := map[string]struct {
+		play func(say chan *transportpb.RouterFrame, restart func() chan *transportpb.RouterFrame)
+		runs int
+	}{
+		"another agent has it": {func(say chan *transportpb.RouterFrame, _ func() chan *transportpb.RouterFrame) {
+			say <- recorded(3, true)
+			synctest.Wait()
+			say <- recorded(2, false)
+		}, 1},
+		"another agent has it, and this one is started again": {func(say chan *transportpb.RouterFrame, restart func() chan *transportpb.RouterFrame) {
+			say <- recorded(3, true)
+			synctest.Wait()
+			say = restart()
+			say <- recorded(3, true)
+			say <- recorded(2, false)
+		}, 1},
+		"this agent has it": {func(say chan *transportpb.RouterFrame, _ func() chan *transportpb.RouterFrame) {
+			say <- recorded(3, true)
+			say <- recorded(2, true)
+		}, 2},
+		"it comes again under another number": {func(say chan *transportpb.RouterFrame, restart func() chan *transportpb.RouterFrame) {
+			say <- attempt(9, 1, second)
+			synctest.Wait()
+			say = restart()
+			say <- recorded(9, true)
+		}, 2},
+		"a later attempt comes": {func(say chan *transportpb.RouterFrame, restart func() chan *transportpb.RouterFrame) {
+			say <- attempt(9, 2, third)
+			say <- attempt(10, 1, second)
+			synctest.Wait()
+			say = restart()
+			say <- recorded(9, true)
+		}, 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
+				p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, r) })
+				runs, disk := 0, store.NewMemory()
+				var a *agent.Agent
+				launch := func() chan *transportpb.RouterFrame {
+					a = p.agentOn("server", disk)
+					tell.Handle(a, func(context.Context, *text) error {
+						if runs++; runs == 1 {
+							return ack.Failf(ack.Overloaded, "not now")
+						}
+						return nil
+					})
+					start(t, a)
+					say := <-r.sessions
+					synctest.Wait()
+					return say
+				}
+				say := launch()
+				say <- attempt(1, 0, first)
+				synctest.Wait()
+				say <- recorded(1, true)
+				synctest.Wait()
+				require.Equal(t, 1, runs)
+				say <- attempt(2, 1, second)
+				synctest.Wait()
+				say <- attempt(3, 0, first) // the sender has asked what became of it
+				synctest.Wait()
+				test.play(say, func() chan *transportpb.RouterFrame {
+					require.NoError(t, a.Close())
+					disk = disk.Reopen()
+					return launch()
+				})
+				synctest.Wait()
+				assert.Equal(t, test.runs, runs)
 			})
 		})
 	}

@@ -138,13 +138,3 @@ func (a *Agent) askCustody(s session) {
 		})
 	}
 }
-
-// deliveredAs is the id of the attempt that made a message active: the first that is not answered.
-func deliveredAs(rec *storagepb.InRecord) string {
-	for _, alias := range rec.GetAliases() {
-		if !alias.GetAnswered() {
-			return alias.GetMessageId()
-		}
-	}
-	return ""
-}

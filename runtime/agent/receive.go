@@ -227,7 +227,7 @@ func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec 
 	}
 	if rec.GetAwaitsCustody() {
 		// There is nothing to say before the router has recorded who has it.
-		a.custodies.moved(rec.GetSequence(), deliveryOf(rec), sig.ForMessageID)
+		a.custodies.moved(rec.GetSequence(), deliveryOf(rec), activity.Awaited(rec))
 		a.settled(d)
 		return
 	}
@@ -259,7 +259,7 @@ func (a *Agent) recoverIn() {
 		switch {
 		case rec.GetAwaitsCustody():
 			a.inflow.take(rec.GetPayloadBytes())
-			a.awaitCustody(rec, deliveredAs(rec), laneOf(h, rec.GetFrom(), rec.GetCorrelationId()),
+			a.awaitCustody(rec, activity.Awaited(rec), laneOf(h, rec.GetFrom(), rec.GetCorrelationId()),
 				func() { a.queue(rec, h, refusal, true, true) })
 		case rec.GetDeferred():
 			a.watchTTL(rec)
