@@ -3,11 +3,17 @@ package torture
 import (
 	"bytes"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/history"
@@ -117,6 +123,34 @@ func TestViolations(t *testing.T) {
 		require.Len(t, found[promise], 1, "%s: %v", promise, found)
 	}
 	require.Empty(t, violations(append(sent[:2:2], fulfilled), 0))
+
+	poisoned := e(9, history.Finish, history.Return, "FAILED", "")
+	poisoned.Note = "poison: its handler was cut off"
+	require.Len(t, violations(append(sent[:2:2], poisoned), 0)["P3"], 1, "nothing was cut off")
+}
+
+// TestEveryCheckHasItsPromise wants each check of histories to be about a promise that the report tells of, or to be one
+// that violations leaves switched off.
+func TestEveryCheckHasItsPromise(t *testing.T) {
+	off := []string{history.Moves, history.Bounded, history.NotVacuous} // the floor asks for them
+	file, err := parser.ParseFile(token.NewFileSet(), "../history/check.go", nil, 0)
+	require.NoError(t, err)
+	checks := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		if decl, ok := n.(*ast.GenDecl); ok && decl.Tok != token.CONST {
+			return false
+		}
+		c, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		text, err := strconv.Unquote(c.Values[0].(*ast.BasicLit).Value)
+		require.NoError(t, err)
+		checks++
+		assert.NotEqual(t, slices.Contains(off, text), promiseOf[text] != "", "%s: %s", c.Names[0], text)
+		return false
+	})
+	require.Equal(t, len(promiseOf)+len(off), checks)
 }
 
 func TestReport(t *testing.T) {
