@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 )
@@ -80,4 +85,71 @@ func TestSalvageWithoutAnything(t *testing.T) {
 	require.NoError(t, Verify(t.Context(), dst, &out))
 	require.Contains(t, out.String(), "whole: ")
 	require.ErrorContains(t, Verify(t.Context(), src, &out), "is damaged in 1 places")
+}
+
+// TestSDKAttempts imports operations that were sent several times under one token.
+func TestSDKAttempts(t *testing.T) {
+	const text = `{"version":"1.0","order":["a1","a2","b1","b2","c1","c2"],"records":{
+		"a1":{"message_id":"a1","direction":"out","ts_ms":1700000000000,"ack_stage":1,"envelope":{"idempotency_token":"a","payload":"x"}},
+		"a2":{"message_id":"a2","direction":"out","ts_ms":1700000001000,"ack_stage":2,"envelope":{"idempotency_token":"a","payload":"x"}},
+		"b1":{"message_id":"b1","direction":"out","ts_ms":1700000002000,"ack_stage":1,"envelope":{"idempotency_token":"b","payload":"x"}},
+		"b2":{"message_id":"b2","direction":"out","ts_ms":1700000003000,"ack_stage":3,"envelope":{"idempotency_token":"b","payload":"x"}},
+		"c1":{"message_id":"c1","direction":"out","ts_ms":1700000004000,"ack_stage":5,"error_code":99,"envelope":{"idempotency_token":"c","payload":"x"}},
+		"c2":{"message_id":"c2","direction":"out","ts_ms":1700000005000,"ack_stage":0,"envelope":{"idempotency_token":"c","payload":"x"}}
+	}}`
+	for _, test := range []struct {
+		to, counts string
+		ends       []string
+	}{
+		{"", "4 operations (0 of them open)", []string{"TIMED_OUT a1 a2", "FULFILLED b1 b2", "FAILED c1", "TIMED_OUT c2"}},
+		{"agent:next", "4 operations (2 of them open)", []string{"NONE a1 a2", "FULFILLED b1 b2", "FAILED c1", "NONE c2"}},
+	} {
+		dir := filepath.Join(t.TempDir(), "new")
+		var log strings.Builder
+		require.NoError(t, ImportSDK(t.Context(), dir, strings.NewReader(text), SDKImport{Agent: "me", To: test.to}, &log))
+		require.Contains(t, log.String(), "imported: "+test.counts)
+		require.Contains(t, log.String(), "\n2 records were further attempts of these operations")
+		require.Equal(t, test.to == "", strings.Contains(log.String(), "\n2 operations had no outcome"), log.String())
+		var ends []string
+		require.NoError(t, read(dir, func(r store.Reader, _ Kind) error {
+			return activity.Walk(t.Context(), r, func(rec activity.Record) error {
+				end := ack.Stage(rec.Out.GetOutcome().GetStage()).String()
+				for _, a := range rec.Out.GetAttempts() {
+					end += " " + a.GetMessageId()
+				}
+				ends = append(ends, end)
+				return nil
+			})
+		}))
+		require.Equal(t, test.ends, ends)
+	}
+}
+
+// TestSDKExportOfAMessageToItself keeps the sent side of a message that has two, and says what it leaves out.
+func TestSDKExportOfAMessageToItself(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "me")
+	require.NoError(t, write(t.Context(), dir, func(s store.Store) error {
+		b, err := activity.Open(t.Context(), s, activity.Config{})
+		require.NoError(t, err)
+		_, _, err = b.RecordOut(t.Context(), activity.Draft{Record: &storagepb.OutRecord{Token: "t", To: "agent:me"}, MessageID: "m"})
+		require.NoError(t, err)
+		for _, id := range []string{"m", "other"} {
+			_, _, err = b.RecordIn(t.Context(), activity.Arrival{
+				Envelope: &commonpb.Envelope{MessageId: id, IdempotencyToken: "t-" + id, ProducerId: "me"}, To: "agent:me",
+			})
+			require.NoError(t, err)
+		}
+		return b.Settle(t.Context())
+	}))
+	var out, log strings.Builder
+	require.NoError(t, ExportSDK(t.Context(), dir, "me", &out, &log))
+	require.Contains(t, log.String(), "exported: 2 records\nleft out: the received side of 1 messages")
+	for _, name := range []string{"audit_proof", "timestamp", "hlc_timestamp"} {
+		require.Contains(t, log.String(), name)
+	}
+	var file sdkFile
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &file))
+	require.Equal(t, []string{"m", "other"}, file.Order)
+	require.Equal(t, "out", file.Records["m"].Direction)
+	require.Equal(t, "in", file.Records["other"].Direction)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,18 @@ type sdkImporter struct {
 	b   *activity.Buffer
 	now time.Time // the clock of the record that is being imported
 
-	outs, ins, open, unknown, unsure, skipped int
+	// unended are the operations whose attempts so far say no outcome, in their order; later attempts may.
+	unended []unended
+
+	outs, ins, attempts, open, unknown, unsure, skipped int
+}
+
+// unended is an operation without an outcome, with its last attempt.
+type unended struct {
+	seq       uint64
+	messageID string
+	stage     ack.Stage
+	at        time.Time
 }
 
 func (i *sdkImporter) run(file sdkFile) error {
@@ -57,6 +69,9 @@ func (i *sdkImporter) run(file sdkFile) error {
 	}
 	if n := len(file.Records) - len(done); n > 0 {
 		return &TargetError{"the input", fmt.Sprintf("%d records are not in its order", n), "name a file that is whole"}
+	}
+	if err := i.endRest(); err != nil {
+		return err
 	}
 	return i.b.Settle(i.ctx)
 }
@@ -119,30 +134,49 @@ func (i *sdkImporter) sent(rec *sdkRecord, kind commonpb.MessageType, payload []
 		Deadline: timestamppb.New(started.Add(deadline)), TtlMs: e.TTLMs, AckTimeoutNs: int64(10 * time.Second),
 		Retry: &storagepb.RetryPolicy{MaxAttempts: 1}, RepoId: e.RepoID, WorktreeId: e.WorktreeID,
 	}
-	stored, _, err := i.b.RecordOut(i.ctx, activity.Draft{
+	stored, existed, err := i.b.RecordOut(i.ctx, activity.Draft{
 		Record: draft, Body: &storagepb.Body{ContentType: e.ContentType, Payload: payload}, MessageID: rec.MessageID,
 	})
 	if err != nil {
 		return err
 	}
-	i.outs++
 	seq := stored.GetSequence()
-	if !stage.Terminal() {
-		if i.o.To != "" {
-			i.open++
-			return nil
+	if existed { // a further attempt of an operation without an outcome: those with one do not keep their token
+		if _, err := i.b.AttemptOut(i.ctx, seq, rec.MessageID); err != nil {
+			return err
 		}
-		i.unknown++
-		_, err := i.b.FinishOut(i.ctx, seq, &storagepb.Outcome{
-			Stage: commonpb.AckStage_TIMED_OUT, Code: commonpb.ErrorCode_ACK_TIMEOUT, MessageId: rec.MessageID, At: end.GetAt(),
-			Note: fmt.Sprintf("outcome_unknown: imported at stage %s", stage),
-		})
-		return err
+		i.attempts++
+		i.unended = slices.DeleteFunc(i.unended, func(u unended) bool { return u.seq == seq })
+	} else {
+		i.outs++
+	}
+	if !stage.Terminal() {
+		i.unended = append(i.unended, unended{seq, rec.MessageID, stage, i.now})
+		return nil
 	}
 	if _, err := i.b.FinishOut(i.ctx, seq, end); err != nil {
 		return err
 	}
 	return i.b.HandledOut(seq) // the other program has seen it
+}
+
+// endRest ends the operations of which no attempt says an outcome, unless they are sent on.
+func (i *sdkImporter) endRest() error {
+	if i.o.To != "" {
+		i.open = len(i.unended)
+		return nil
+	}
+	i.unknown = len(i.unended)
+	for _, u := range i.unended {
+		i.now = u.at
+		if _, err := i.b.FinishOut(i.ctx, u.seq, &storagepb.Outcome{
+			Stage: commonpb.AckStage_TIMED_OUT, Code: commonpb.ErrorCode_ACK_TIMEOUT, MessageId: u.messageID, At: timestamppb.New(u.at),
+			Note: fmt.Sprintf("outcome_unknown: imported at stage %s", u.stage),
+		}); err != nil {
+			return fmt.Errorf("end operation %d: %w", u.seq, err)
+		}
+	}
+	return nil
 }
 
 // received imports a message that the agent received.

@@ -21,6 +21,8 @@ type sdkFile struct {
 	Records map[string]*sdkRecord `json:"records"`
 	Order   []string              `json:"order"`
 	Version string                `json:"version"`
+
+	omitted int // received messages whose id has a record already: of one to itself, an agent has both sides
 }
 
 type sdkRecord struct {
@@ -134,7 +136,7 @@ func (e *sdkEnvelope) payload() ([]byte, error) {
 }
 
 // sdkLossy says what the format has no place for.
-const sdkLossy = "not in this format: addresses, earlier attempts, times of stages, replies, frames, deadlines, retry policies, late outcomes, what is owed, whether a result was handled"
+const sdkLossy = "not in this format, or left out: addresses, earlier attempts, audits and policies (audit_proof, audit_policy_id, effective_policy_id), envelopes' own times (timestamp, hlc_timestamp), times of stages, replies, frames, deadlines, retry policies, late outcomes, what is owed, whether a result was handled"
 
 // sdkCapacity is how many records the other SDKs take by default.
 const sdkCapacity = 10_000
@@ -163,6 +165,9 @@ func ExportSDK(ctx context.Context, dir, agent string, w, log io.Writer) error {
 	}
 	out := &printer{w: log}
 	out.line("exported: %d records", len(file.Order))
+	if file.omitted > 0 {
+		out.line("left out: the received side of %d messages, since this format has one record for a message id; the sent side is in it", file.omitted)
+	}
 	out.line("%s", sdkLossy)
 	if len(file.Order) > sdkCapacity {
 		out.line("note: the other SDKs take %d records unless they are told otherwise", sdkCapacity)
@@ -189,9 +194,11 @@ func (f *sdkFile) add(b *activity.Buffer, r activity.Record, agent string) error
 	e.MessageID, e.ContentLength = rec.MessageID, uint64(len(e.Payload.bytes))
 	e.Payload.text, e.BytesFields = base64.StdEncoding.EncodeToString(e.Payload.bytes), []string{"payload"}
 	e.State.number = rec.AckStage.number + 1 // SENT stands in front of the stages
-	if f.Records[rec.MessageID] == nil {
-		f.Order = append(f.Order, rec.MessageID)
+	if f.Records[rec.MessageID] != nil {     // operations come first
+		f.omitted++
+		return nil
 	}
+	f.Order = append(f.Order, rec.MessageID)
 	f.Records[rec.MessageID] = rec
 	return nil
 }
@@ -269,6 +276,9 @@ func ImportSDK(ctx context.Context, dir string, from io.Reader, o SDKImport, log
 			return err
 		}
 		out.line("imported: %d operations (%d of them open), %d received messages; %d acknowledgements and replies left out", i.outs, i.open, i.ins, i.skipped)
+		if i.attempts > 0 {
+			out.line("%d records were further attempts of these operations, whose message ids they keep", i.attempts)
+		}
 		if i.unknown > 0 {
 			out.line("%d operations had no outcome: they ended as TIMED_OUT, outcome_unknown, and sw4rm buffer ls --failed lists them; with --to they are sent on", i.unknown)
 		}
