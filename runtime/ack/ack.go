@@ -89,6 +89,16 @@ func CodeByName(name string) (Code, bool) {
 	return Code(n), ok && n != 0
 }
 
+// Temporary tells whether a message that was refused with this code may be taken later, as it is.
+func (c Code) Temporary() bool {
+	switch c {
+	case BufferFull, NoRoute, Overloaded, AgentUnavailable, AgentShutdown:
+		return true
+	default:
+		return false
+	}
+}
+
 // RetryableByDefault tells whether a failure with this code is worth another attempt unless an exchange says otherwise.
 func (c Code) RetryableByDefault() bool {
 	switch c {

@@ -41,6 +41,7 @@ type Agent struct {
 	conns    connections
 
 	outbox    *outbox
+	refusals  *refusals
 	work      *serial
 	inflow    *inflow
 	waiting   *waiting
@@ -94,7 +95,7 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, limits: envelope.Limits{MaxBytes: cfg.MaxEnvelopeBytes}, store: s, instance: s.Instance(),
-		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), work: newSerial(), ended: newEnded(),
+		clock: envelope.NewClock(cfg.ID, time.Now), reg: newRegistry(), outbox: newOutbox(), refusals: newRefusals(), work: newSerial(), ended: newEnded(),
 		arrivals: newArrivals(), custodies: newCustodies(), turns: newTurns(), answering: newAnswering(), flows: map[uint64]*flow{},
 		inflow: newInflow(cfg.MaxInbound, cfg.MaxInboundBytes), stopped: make(chan struct{}), leaving: make(chan struct{}), failed: make(chan struct{}),
 		ops: map[uint64]*operation{}, withdrawals: map[uint64]*operation{},

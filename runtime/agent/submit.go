@@ -109,6 +109,10 @@ func (o *operation) build(s session) *transportpb.Submit {
 			return nil
 		}
 	}
+	pass, afterRefusal := o.a.refusals.pass(refusedKey(rec), o)
+	if !pass {
+		return nil
+	}
 	o.mu.Lock()
 	body := o.body
 	o.mu.Unlock()
@@ -130,6 +134,7 @@ func (o *operation) build(s session) *transportpb.Submit {
 		Envelope:       o.a.envelope(rec, at, body, now),
 		DeadlineLeftMs: max(1, time.Until(rec.GetDeadline().AsTime()).Milliseconds()),
 		LowestOpen:     o.a.buf.LowestOpenOut(),
+		AfterRefusal:   afterRefusal,
 	}
 }
 
@@ -186,6 +191,8 @@ func (o *operation) accepted(at *storagepb.Attempt) {
 	if at.GetAcceptedAt() != nil {
 		return
 	}
+	rec, _ := o.current()
+	defer o.turn(rec)
 	if _, err := o.a.buf.AcceptedOut(o.seq, at.GetMessageId()); overtaken(err) {
 		return
 	} else if err != nil {
@@ -205,7 +212,7 @@ func overtaken(err error) bool {
 func (o *operation) refused(ans *transportpb.Answer) {
 	code := ack.Code(ans.GetCode())
 	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: reservedID}
-	if !again(code) {
+	if !code.Temporary() {
 		o.finish(ack.Rejected, code, ans.GetNote())
 		return
 	}
@@ -217,8 +224,18 @@ func (o *operation) refused(ans *transportpb.Answer) {
 	o.pace.refused++
 	o.pace.obstacle = err
 	o.pace.again = time.Now().Add(wait/2 + rand.N(wait/2+1))
+	if !o.a.refusals.add(refusedKey(o.rec), o) {
+		o.pace.again = time.Time{} // when the first one was taken
+	}
 	o.mu.Unlock()
 	o.schedule()
+}
+
+// turn lets those be submitted that waited behind this one because it was refused.
+func (o *operation) turn(rec *storagepb.OutRecord) {
+	for _, next := range o.a.refusals.remove(refusedKey(rec), o) {
+		o.a.outbox.makeReady(next.item)
+	}
 }
 
 func doubled(first time.Duration, n int, last time.Duration) time.Duration {
@@ -255,9 +272,11 @@ func (o *operation) close() {
 	if o.item != nil {
 		o.a.outbox.remove(o.item)
 	}
-	if rec, _ := o.current(); ack.Stage(rec.GetOutcome().GetStage()) == ack.Fulfilled {
+	rec, _ := o.current()
+	if ack.Stage(rec.GetOutcome().GetStage()) == ack.Fulfilled {
 		o.a.ended.add(lastAttempt(rec).GetMessageId())
 	}
+	o.turn(rec)
 	o.a.mu.Lock()
 	_, first := o.a.ops[o.seq]
 	delete(o.a.ops, o.seq)

@@ -162,6 +162,8 @@ type Message struct {
 type Receipt interface {
 	// Answer blocks until the answer is durable.
 	Answer(ctx context.Context) (Answer, error)
+	// Refusal returns the answer at once when the message was not taken, and false otherwise.
+	Refusal() (Answer, bool)
 }
 
 // Submit is Accept that waits for the answer.

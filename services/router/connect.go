@@ -60,6 +60,7 @@ type connection struct {
 	window *window
 	waker  *waker
 	heard  time.Time // when the engine was told last; used by frames alone
+	turned turned    // used by frames alone
 	// drained says that the agent takes no more work.
 	drained atomic.Bool
 }

@@ -36,12 +36,17 @@ func (c *connection) handle(f *transportpb.AgentFrame) error {
 // submit hands an envelope to the engine here, in the order of the stream, and lets a lane wait until the answer is
 // durable.
 func (c *connection) submit(f *transportpb.Submit) error {
+	if refused, ok := c.turned.refuses(f); ok {
+		c.answer(c.taking, f.GetN(), refused)
+		return c.taking.Err()
+	}
 	m, err := c.router.prepare(c.taking, submission{
 		envelope: f.GetEnvelope(), named: []string{f.GetTo()}, class: f.GetClass(), from: c.holder,
 		deadlineLeft: milliseconds(uint64(max(f.GetDeadlineLeftMs(), 0))), lowestOpen: f.GetLowestOpen(),
 	})
 	if err != nil {
 		if refused, ok := refusalOf(err); ok {
+			c.turned.note(f, refused)
 			c.answer(c.taking, f.GetN(), refused)
 			return c.taking.Err()
 		}
@@ -53,6 +58,9 @@ func (c *connection) submit(f *transportpb.Submit) error {
 	if err != nil {
 		c.fail(err)
 		return err
+	}
+	if refused, ok := receipt.Refusal(); ok {
+		c.turned.note(f, refused)
 	}
 	settle := func(ctx context.Context) {
 		answer, err := c.router.settle(ctx, m, receipt)

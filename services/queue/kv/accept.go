@@ -60,6 +60,9 @@ type receipt struct {
 	wake   []string
 }
 
+// Refusal implements queue.Receipt.
+func (r receipt) Refusal() (queue.Answer, bool) { return r.answer, r.e == nil }
+
 // Answer implements queue.Receipt.
 func (r receipt) Answer(ctx context.Context) (queue.Answer, error) {
 	if r.e == nil {

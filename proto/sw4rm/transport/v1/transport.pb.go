@@ -903,7 +903,10 @@ type Submit struct {
 	// What is left of the operation's deadline.
 	DeadlineLeftMs int64 `protobuf:"varint,5,opt,name=deadline_left_ms,json=deadlineLeftMs,proto3" json:"deadline_left_ms,omitempty"`
 	// The sender's lowest sequence number that is still open.
-	LowestOpen    uint64 `protobuf:"varint,6,opt,name=lowest_open,json=lowestOpen,proto3" json:"lowest_open,omitempty"`
+	LowestOpen uint64 `protobuf:"varint,6,opt,name=lowest_open,json=lowestOpen,proto3" json:"lowest_open,omitempty"`
+	// The sender knows that work of this conversation was refused on this stream. Until it says so, what it had submitted
+	// behind that is refused too, so that nothing overtakes what it submits again.
+	AfterRefusal  bool `protobuf:"varint,7,opt,name=after_refusal,json=afterRefusal,proto3" json:"after_refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +981,13 @@ func (x *Submit) GetLowestOpen() uint64 {
 		return x.LowestOpen
 	}
 	return 0
+}
+
+func (x *Submit) GetAfterRefusal() bool {
+	if x != nil {
+		return x.AfterRefusal
+	}
+	return false
 }
 
 // Answer tells the state of a submitted message.
@@ -1797,7 +1807,7 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\x0frouter_store_id\x18\x01 \x01(\tR\rrouterStoreId\x12\x19\n" +
 	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12,\n" +
 	"\x12max_envelope_bytes\x18\x03 \x01(\x03R\x10maxEnvelopeBytes\x12!\n" +
-	"\frouter_start\x18\x04 \x01(\tR\vrouterStart\"\xd6\x01\n" +
+	"\frouter_start\x18\x04 \x01(\tR\vrouterStart\"\xfb\x01\n" +
 	"\x06Submit\x12\f\n" +
 	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12/\n" +
@@ -1805,7 +1815,8 @@ const file_sw4rm_transport_v1_transport_proto_rawDesc = "" +
 	"\benvelope\x18\x04 \x01(\v2\x16.sw4rm.common.EnvelopeR\benvelope\x12(\n" +
 	"\x10deadline_left_ms\x18\x05 \x01(\x03R\x0edeadlineLeftMs\x12\x1f\n" +
 	"\vlowest_open\x18\x06 \x01(\x04R\n" +
-	"lowestOpen\"\xff\x02\n" +
+	"lowestOpen\x12#\n" +
+	"\rafter_refusal\x18\a \x01(\bR\fafterRefusal\"\xff\x02\n" +
 	"\x06Answer\x12\f\n" +
 	"\x01n\x18\x01 \x01(\x04R\x01n\x126\n" +
 	"\x05state\x18\x02 \x01(\x0e2 .sw4rm.transport.v1.Answer.StateR\x05state\x12,\n" +
