@@ -100,3 +100,38 @@ func TestUnansweredMessagesRunOutWithTheirHolder(t *testing.T) {
 		})
 	})
 }
+
+// TestNoTimeForAnotherAttempt ends operations between two attempts: at their time, and with the reason why there were several.
+func TestNoTimeForAnotherAttempt(t *testing.T) {
+	const span = 5 * time.Second
+	tests := map[string]struct {
+		limit exchange.SendOption
+		want  *ack.Error
+	}{
+		"time to live": {exchange.TTL(span), &ack.Error{Stage: ack.Failed, Code: ack.TTLExpired}},
+		"deadline":     {exchange.Deadline(span), &ack.Error{Stage: ack.TimedOut, Code: ack.AckTimeout}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, net *agenttest.Net) {
+				server, client := net.Agent("server"), net.Agent("client")
+				runs := 0
+				say.Handle(server, func(context.Context, *text) (*text, error) {
+					runs++
+					return nil, ack.Failf(ack.InternalError, "the database is away")
+				})
+				start(t, server, client)
+				sent := time.Now()
+				p, err := say.Send(t.Context(), to(client, "server"), str("x"), test.limit, exchange.Backoff(10*time.Second, 10*time.Second, 1))
+				require.NoError(t, err)
+				_, err = p.Response(t.Context())
+				require.ErrorIs(t, err, test.want)
+				assert.ErrorContains(t, err, "attempt 1 ended FAILED INTERNAL_ERROR: the database is away")
+				assert.Equal(t, span, time.Since(sent).Truncate(100*time.Millisecond))
+				assert.Len(t, p.Status().Attempts, 1)
+				time.Sleep(time.Minute)
+				assert.Equal(t, 1, runs)
+			})
+		})
+	}
+}
