@@ -11,11 +11,19 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
-// restless is how long after the last fault everything has ended at most: some runs of 40 s one after another, and the
-// questions of a sender that has heard nothing, which are up to ten minutes apart.
-const restless = time.Hour
+// mostStill is for how long an operation stands still at most once the faults are over, without a run that goes on: the
+// lease, the largest backoff and 5 s.
+const mostStill = router.DefaultLease + exchange.DefaultMaxBackoff + 5*time.Second
+
+// longestRun is how long a run takes at most.
+const longestRun = 40 * time.Second
+
+// endless is when a sequence in which something always moves, and that does not end, is given up.
+const endless = 2 * time.Hour
 
 // want ends the sequence unless ok.
 func (s *swarm) want(ok bool, o *operation, problem string) {
@@ -89,7 +97,7 @@ func (s *swarm) rest() {
 	}
 	s.event("rest")
 	began := time.Now()
-	for s.rested < restless {
+	for s.rested < endless {
 		synctest.Wait()
 		s.mu.Lock()
 		waiting := len(s.deferred)
@@ -105,12 +113,64 @@ func (s *swarm) rest() {
 			synctest.Wait()
 			return
 		}
+		s.checkProgress(began)
 		time.Sleep(time.Second)
 	}
 	for _, o := range s.ops {
 		s.want(o.outcome.set, o, "no outcome")
 	}
 }
+
+// checkProgress wants every operation that has not ended to move, or a run to be at work on it or on one of its lane.
+// Messages that the network has yet to delay are delayed even now.
+func (s *swarm) checkProgress(since time.Time) {
+	underway := time.Duration(0)
+	for _, d := range s.delays {
+		underway += d
+	}
+	for _, o := range s.ops {
+		if o.outcome.set {
+			continue
+		}
+		still := time.Since(s.moved(o, since))
+		s.still = max(s.still, still)
+		s.want(still <= mostStill+underway, o, fmt.Sprintf("it has stood still for longer than %v", mostStill))
+	}
+}
+
+// moved is when something last happened to the operation or in its lane, at the earliest since. While a run is at work,
+// something happens.
+func (s *swarm) moved(o *operation, since time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, last := time.Now(), since
+	for _, other := range s.ops {
+		if other != o && !(o.ordered() && other.kind == o.kind && other.from == o.from) {
+			continue
+		}
+		for _, r := range other.runs {
+			over := r.over()
+			if over.IsZero() {
+				over = r.began.Add(longestRun)
+			}
+			if over.After(now) {
+				return now
+			}
+			last = later(last, over)
+		}
+	}
+	return last
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// ordered tells whether the operation waits for those of its lane that were sent before.
+func (o *operation) ordered() bool { return o.kind == "tell" || o.kind == "ask" }
 
 func (s *swarm) check() {
 	for _, o := range s.ops {
@@ -179,7 +239,7 @@ func (s *swarm) checkOutcome(o *operation) {
 // checkOrder wants an ordered operation to start before those that were sent behind it, unless something was disturbed
 // between, or one of them was sent again.
 func (s *swarm) checkOrder(o *operation) {
-	if o.kind != "tell" && o.kind != "ask" || len(o.runs) == 0 || o.outcome.attempts != 1 {
+	if !o.ordered() || len(o.runs) == 0 || o.outcome.attempts != 1 {
 		return
 	}
 	for _, later := range s.ops[o.n+1:] {

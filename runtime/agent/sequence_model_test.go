@@ -23,10 +23,16 @@ import (
 // TestSequences draws what three agents send each other and what becomes of them and of their router, lets everything
 // come to rest, and checks the promises. It runs -rapid.checks (or RAPID_CHECKS; 100) sequences in each of its parts.
 func TestSequences(t *testing.T) {
-	for part := range 2 {
+	var sums [2]tally
+	t.Cleanup(func() {
+		if !t.Failed() {
+			sums[0].plus(sums[1]).requireWorth(t)
+		}
+	})
+	for part := range sums {
 		t.Run(fmt.Sprint("Part", part+1), func(t *testing.T) {
 			t.Parallel()
-			var sum tally
+			sum := &sums[part]
 			var f findings
 			defer f.tell(t)
 			rapid.Check(t, func(rt *rapid.T) {
@@ -38,43 +44,9 @@ func TestSequences(t *testing.T) {
 					sum.add(s)
 				})
 			})
-			t.Log(sum)
+			t.Log(*sum)
 		})
 	}
-}
-
-// tally says what the sequences were made of, so that one can see that they are worth something.
-type tally struct {
-	sequences, steps, operations, runs, disturbances int
-	fulfilled, failed, expired, repeated             int
-	longest                                          time.Duration
-}
-
-func (n *tally) add(s *swarm) {
-	n.sequences++
-	n.steps += s.steps
-	n.disturbances += len(s.disturbed)
-	n.longest = max(n.longest, s.rested)
-	for _, o := range s.ops {
-		n.operations++
-		n.runs += len(o.runs)
-		switch {
-		case o.outcome.err == nil:
-			n.fulfilled++
-		case ack.CodeOf(o.outcome.err) == ack.TTLExpired:
-			n.expired++
-		default:
-			n.failed++
-		}
-		if len(o.runs) > 1 {
-			n.repeated++
-		}
-	}
-}
-
-func (n tally) String() string {
-	return fmt.Sprintf("%d sequences of %d steps in all, %d of them disturbances: %d operations with %d runs; %d fulfilled, %d expired, %d ended otherwise, %d ran more than once; at rest after %v at most",
-		n.sequences, n.steps, n.disturbances, n.operations, n.runs, n.fulfilled, n.expired, n.failed, n.repeated, n.longest)
 }
 
 // findings are the stories of the sequences that failed. Rapid takes two failures for the same only when they have the same
@@ -113,6 +85,7 @@ type swarm struct {
 	events    []string
 	began     time.Time
 	rested    time.Duration
+	still     time.Duration            // for the longest, after the last fault
 	delays    map[string]time.Duration // in sum, of what is underway to each agent
 
 	mu       sync.Mutex
@@ -246,7 +219,7 @@ func do(ctx context.Context, what string) error {
 	case "be slow":
 		return pause(5 * time.Second)
 	case "be very slow":
-		return pause(40 * time.Second) // longer than a lease
+		return pause(longestRun) // longer than a lease
 	case "overload":
 		return ack.Failf(ack.Overloaded, "later")
 	case "reject":
