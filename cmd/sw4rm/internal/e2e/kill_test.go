@@ -57,6 +57,7 @@ func endure(t *testing.T, how manner, operations, faults int) {
 		floor.Faults = r.faults
 	default:
 		floor.Kills, floor.Faults = 1, r.faults/2
+		floor.Accepted, floor.Custodies = r.operations/2, r.operations/4
 	}
 	s.settle(floor)
 }
