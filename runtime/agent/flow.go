@@ -309,12 +309,9 @@ func (f *flow) remind() {
 
 // again sends a frame once more, under another id, since the router has it under its own.
 func (f *flow) again(n uint64) {
-	env, err := f.envelope(n, f.a.newID())
-	if err != nil {
-		f.a.log.Warn("a stored frame cannot be sent again", "ref", f.a.inRef(f.rec.GetSequence()), "frame", n, "error", err)
-		return
-	}
-	f.a.sendOnce(transportpb.Class_CLASS_ANSWER, f.rec.GetFrom(), env, func(string) {}) // its reader is reminded again
+	id, key := f.a.newID(), frameKey{f.rec.GetSequence(), f.run, n}
+	build := func() (*commonpb.Envelope, error) { return f.envelope(n, id) }
+	f.a.sendOnce(key, transportpb.Class_CLASS_ANSWER, f.rec.GetFrom(), build, func(string) {}) // its reader is reminded again
 }
 
 // told takes over what the reader says.

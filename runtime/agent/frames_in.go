@@ -188,7 +188,7 @@ func (a *Agent) storeAnswer(rec *storagepb.OutRecord, token string, env *commonp
 	d := a.reg.descriptor(rec.GetExchange())
 	frames := activity.Frames{Token: token, CorrelationID: env.GetCorrelationId(), From: env.GetProducerId()}
 	isError := env.GetMessageType() == commonpb.MessageType_TOOL_ERROR
-	if (isError || rec.GetStreams()) && !entitled(rec, env.GetProducerId()) {
+	if !entitled(rec, env.GetProducerId()) {
 		a.log.Warn("an answer comes from an agent that the request was not sent to", "from", env.GetProducerId(), "to", rec.GetTo())
 		return nil
 	}

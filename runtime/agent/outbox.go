@@ -15,6 +15,8 @@ const window = 512
 // item is something that the outbox submits until the router has answered for it: an attempt of an operation, or an
 // acknowledgement or reply that a received message owes.
 type item struct {
+	// key is what the item is about, where addOnce has to tell; nil else.
+	key   any
 	class transportpb.Class
 	// order is the place among the items of the class.
 	order uint64
@@ -30,7 +32,9 @@ type item struct {
 	readyIdx int
 	n        uint64
 	sent     string // the message id of what is in flight
-	removed  bool
+	// rebuild tells that it was to be made ready while it was in flight: what build has read by then may be outdated.
+	rebuild bool
+	removed bool
 }
 
 // outbox hands items to the session in order, within a window for each class, and keeps their timers. Items are idle,
@@ -39,6 +43,7 @@ type outbox struct {
 	mu       sync.Mutex
 	timers   itemHeap
 	ready    map[transportpb.Class]*itemHeap
+	keyed    map[any]*item
 	inFlight map[uint64]*item
 	counts   map[transportpb.Class]int
 	last     uint64
@@ -60,6 +65,7 @@ func newOutbox() *outbox {
 			set:  func(i *item, n int) { i.timerIdx = n },
 		},
 		ready:    map[transportpb.Class]*itemHeap{},
+		keyed:    map[any]*item{},
 		inFlight: map[uint64]*item{},
 		counts:   map[transportpb.Class]int{},
 		wake:     make(chan struct{}, 1),
@@ -85,21 +91,38 @@ func (o *outbox) add(i *item) {
 	o.makeReady(i)
 }
 
+// addOnce makes a new item ready, unless there is one already that is about the same.
+func (o *outbox) addOnce(i *item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.keyed[i.key] != nil {
+		return
+	}
+	o.keyed[i.key] = i
+	i.timerIdx, i.readyIdx = -1, -1
+	heap.Push(o.ready[i.class], i)
+	o.signal()
+}
+
 // idle takes a new item that waits for its timer.
 func (o *outbox) idle(i *item, at time.Time) {
 	i.timerIdx, i.readyIdx = -1, -1
 	o.setTimer(i, at)
 }
 
-// makeReady queues the item for submission unless it is queued or in flight.
+// makeReady queues the item for submission unless it is queued or in flight. One in flight for which there turns out to be
+// nothing to submit is built once more; where there is, its answer decides what is next.
 func (o *outbox) makeReady(i *item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if i.removed || i.n != 0 || i.readyIdx >= 0 {
-		return
+	switch {
+	case i.removed || i.readyIdx >= 0:
+	case i.n != 0:
+		i.rebuild = true
+	default:
+		heap.Push(o.ready[i.class], i)
+		o.signal()
 	}
-	heap.Push(o.ready[i.class], i)
-	o.signal()
 }
 
 // setTimer sets when due is called; the zero time is never.
@@ -128,6 +151,9 @@ func (o *outbox) remove(i *item) {
 
 func (o *outbox) removeLocked(i *item) {
 	i.removed = true
+	if o.keyed[i.key] == i {
+		delete(o.keyed, i.key)
+	}
 	if i.timerIdx >= 0 {
 		heap.Remove(&o.timers, i.timerIdx)
 	}
@@ -143,7 +169,7 @@ func (o *outbox) landed(i *item) {
 	if i.n != 0 {
 		delete(o.inFlight, i.n)
 		o.counts[i.class]--
-		i.n = 0
+		i.n, i.rebuild = 0, false
 		o.signal()
 		o.checkQuiet()
 	}
@@ -295,6 +321,9 @@ func (o *outbox) submit(i *item, n uint64, s session) {
 	if m == nil {
 		o.mu.Lock()
 		if i.n == n {
+			if i.rebuild {
+				heap.Push(o.ready[i.class], i)
+			}
 			o.landed(i)
 		}
 		o.mu.Unlock()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -10,29 +11,58 @@ import (
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 )
 
+// What sendOnce sends is known by one of these, so that what waits for the router is bounded by what is stored and by what
+// has come.
+type (
+	signalKey struct {
+		to  string
+		sig ack.Ack
+	}
+	frameKey  struct{ seq, run, n uint64 }
+	answerKey struct{ seq, finished uint64 }
+	closedKey struct {
+		sender, to, token string
+		run               uint64
+	}
+)
+
 // signal sends an acknowledgement that is not stored: should it be lost, the sender asks and gets it again.
 func (a *Agent) signal(to, correlation string, sig ack.Ack) {
-	a.sendOnce(transportpb.Class_CLASS_SIGNAL, to, a.ackEnvelope(correlation, sig, a.newID()), func(reason string) {
+	id := a.newID()
+	build := func() (*commonpb.Envelope, error) { return a.ackEnvelope(correlation, sig, id), nil }
+	a.sendOnce(signalKey{to, sig}, transportpb.Class_CLASS_SIGNAL, to, build, func(reason string) {
 		a.log.Info("an acknowledgement was refused", "to", to, "stage", sig.Stage, "reason", reason)
 	})
 }
 
-// sendOnce sends an envelope that is not stored to an agent, until the router has answered, and calls refused when it
-// does not take it.
-func (a *Agent) sendOnce(class transportpb.Class, to string, env *commonpb.Envelope, refused func(reason string)) {
-	i := &item{class: class, order: a.order.Add(1), due: func() {}}
-	i.build = func(session) *transportpb.Submit { return a.submission(to, env) }
+// sendOnce sends an envelope that is not stored as such to an agent, until the router has answered, and calls refused when
+// it does not take it. build makes the envelope when it is sent; nothing is sent when what it is made of is gone. The same
+// is not sent again before the router has answered: key says what is the same.
+func (a *Agent) sendOnce(key any, class transportpb.Class, to string, build func() (*commonpb.Envelope, error), refused func(reason string)) {
+	i := &item{key: key, class: class, order: a.order.Add(1), due: func() {}}
+	i.build = func(session) *transportpb.Submit {
+		env, err := build()
+		if err != nil {
+			if !errors.Is(err, activity.ErrUnknown) {
+				a.log.Warn("what is to be told to another agent cannot be made", "to", to, "error", err)
+			}
+			a.outbox.remove(i)
+			return nil
+		}
+		return a.submission(to, env)
+	}
 	i.answered = func(ans *transportpb.Answer, _ string) {
 		a.outbox.remove(i)
 		if ans.GetState() == transportpb.Answer_STATE_REFUSED {
 			refused(ans.GetNote())
 		}
 	}
-	a.outbox.add(i)
+	a.outbox.addOnce(i)
 }
 
 // submission hands an acknowledgement or a reply to an agent.
@@ -102,12 +132,9 @@ func (a *Agent) answerAgain(rec *storagepb.InRecord) {
 	if !rec.GetHasReply() && !tellsEnd(rec) && !isToolError(rec) {
 		return
 	}
-	env, err := a.answerEnvelope(rec, a.newID())
-	if err != nil {
-		a.log.Warn("a recorded answer cannot be sent again", "ref", a.inRef(rec.GetSequence()), "error", err)
-		return
-	}
-	a.sendOnce(transportpb.Class_CLASS_ANSWER, rec.GetFrom(), env, func(string) {}) // the sender asks again
+	id, key := a.newID(), answerKey{rec.GetSequence(), rec.GetFinished()}
+	build := func() (*commonpb.Envelope, error) { return a.answerEnvelope(rec, id) }
+	a.sendOnce(key, transportpb.Class_CLASS_ANSWER, rec.GetFrom(), build, func(string) {}) // the sender asks again
 }
 
 func (a *Agent) owedEnvelope(rec *storagepb.InRecord, owed *storagepb.Owed) (*commonpb.Envelope, error) {

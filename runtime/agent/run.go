@@ -110,27 +110,34 @@ func (a *Agent) begin(t *task) (run uint32, ready bool) {
 	case err != nil:
 		a.failure("count the run of a handler", err)
 		return 0, false
-	case int(run)-a.forgiven(t) > maxRuns:
+	}
+	rec, err := a.buf.In(t.seq())
+	switch {
+	case err != nil:
+		a.failure("read a message whose handler starts", err)
+		return 0, false
+	case rec.GetFinished() != 0:
+		return 0, false
+	case int(run)-int(rec.GetForgivenRuns()) > maxRuns:
 		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns), nil)
 		return 0, false
 	}
-	if err := a.buf.ReadIn(t.seq()); err != nil {
+	return run, ack.Stage(rec.GetStage()) >= ack.Read || a.noteRead(t)
+}
+
+// noteRead records that a message is read, and tells its sender.
+func (a *Agent) noteRead(t *task) bool {
+	switch err := a.buf.ReadIn(t.seq()); {
+	case errors.Is(err, activity.ErrFinished):
+		return false
+	case err != nil:
 		a.failure("record that a message was read", err)
-		return 0, false
+		return false
 	}
 	for _, alias := range latest(t.rec.GetAliases()) {
 		a.signal(t.rec.GetFrom(), t.rec.GetCorrelationId(), ack.Ack{ForMessageID: alias.GetMessageId(), Stage: ack.Read})
 	}
-	return run, true
-}
-
-// forgiven is how many runs have ended otherwise than with their process.
-func (a *Agent) forgiven(t *task) int {
-	rec, err := a.buf.In(t.seq())
-	if err != nil {
-		return 0
-	}
-	return int(rec.GetForgivenRuns())
+	return true
 }
 
 // latest is the last of the ids under which a message came; the earlier attempts have ended.

@@ -141,12 +141,10 @@ func parseWindow(env *commonpb.Envelope) (*transportpb.StreamWindow, error) {
 // tellClosed tells the sender of frames that none are taken any more.
 func (a *Agent) tellClosed(rec *storagepb.OutRecord, from string, run uint64) {
 	w := &transportpb.StreamWindow{Token: rec.GetToken(), To: rec.GetTo(), Run: run, Closed: true}
+	key := closedKey{from, rec.GetTo(), rec.GetToken(), run}
 	env, err := a.windowEnvelope(rec.GetCorrelationId(), w)
-	if err != nil {
-		a.log.Error("cannot tell that a stream is closed", "to", from, "error", err)
-		return
-	}
-	a.sendOnce(transportpb.Class_CLASS_ANSWER, from, env, func(string) {}) // the next frame is answered so, too
+	build := func() (*commonpb.Envelope, error) { return env, err }
+	a.sendOnce(key, transportpb.Class_CLASS_ANSWER, from, build, func(string) {}) // the next frame is answered so, too
 }
 
 // tell tells the sender how far the frames are read, when that is news to it, or with force. What changes before the
