@@ -23,8 +23,19 @@ export RAPID_NOFAILFILE := true
 # How many times the short form "make torture" does, and the seed that it begins with.
 SCALE ?= 50
 SEED ?= 1
+# How often "make race" runs each test.
+COUNT ?= 3
 BENCH ?= .
 ARGS ?=
+
+# Reads what "go test -v" says: of a package that failed it prints everything, and of one that passed the last line, and
+# the lines that match the second argument when the package's path matches the first.
+told = awk -v of='$(1)' -v show='$(2)' ' \
+  /\[no test files\]$$/ { next } \
+  { line[n++] = $$0 } \
+  /^ok[ \t]/ { for (i = 0; i < n; i++) if (i == n-1 || $$2 ~ of && line[i] ~ show) print line[i]; n = 0; fflush() } \
+  /^FAIL\t/ { for (i = 0; i < n; i++) print line[i]; n = 0; fflush() } \
+  END { for (i = 0; i < n; i++) print line[i] }'
 
 .PHONY: help
 help: ## List the commands.
@@ -49,11 +60,15 @@ test: vet lint tidy generated unit models fuzz-short faults outside demo ## Run 
 	@echo "make test: everything passed"
 
 .PHONY: unit
-unit: ## Run the tests, with the race detector where there is a C compiler.
+unit: ## Run the tests, with the race detector where there is a C compiler; the campaigns over processes say their counts.
 	@echo "== go test $(RACE) ./...$(if $(RACE),, (WITHOUT the race detector: no C compiler was found))"
-	@$(if $(RACE),RAPID_CHECKS=5) go test $(RACE) ./... | { grep -v 'no test files' || true; }
+	@$(if $(RACE),RAPID_CHECKS=5) go test -v $(RACE) -timeout 30m ./... | $(call told,/internal/e2e$$,^--- PASS: Test($(PROCESSES)) |$(COUNTS))
 	@go test -run '^TestFit$$' $(MUTANTS)
 	@for m in $(filter-out bench,$(MODULES)); do (cd $$m && go test ./... | { grep -v 'no test files' || true; }); done
+
+.PHONY: race
+race: ## Run the tests COUNT (3) times in a drawn order, with the race detector.
+	RAPID_CHECKS=5 go test -race -shuffle=on -count=$(COUNT) -timeout 0 $(ARGS) ./... | { grep -v 'no test files' || true; }
 
 # What the race detector would slow down too much, without it; "make unit" runs a share of it with it.
 FAULTS := ./cmd/sw4rm/internal/storagefault
@@ -61,29 +76,33 @@ FAULTS := ./cmd/sw4rm/internal/storagefault
 .PHONY: faults
 faults: ## Cut the power, fail the disk and damage files under buffer and queue: the short forms, with their counts.
 	@echo "== faults"
-	@go test -v $(FAULTS) | { grep -E 'image|found by|^(---|ok|FAIL|panic)|repeat:|_test.go' || true; }
+	@go test -v $(FAULTS) | $(call told,.,image|found by|^---|repeat:|_test.go)
 
-# The campaigns over processes and sockets, and the sequences that are drawn against models.
-PROCESSES := -run '^Test(Kill|Stop|Pause|Mixed|Network|NetworkCanonical|LostDirectory)$$' ./cmd/sw4rm/internal/e2e
+# The campaigns over processes and sockets, what they say of themselves, and the sequences that are drawn against models.
+PROCESSES := Kill|Stop|Pause|Mixed|Network|NetworkCanonical|LostDirectory
+COUNTS := _test.go:[0-9]+: ([0-9]+ (operations|directories) |settled after|between faults|repeat with)
 SEQUENCES := -run '^TestSequences$$' ./runtime/activity ./runtime/agent ./services/queue/kv
 
-.PHONY: torture torture-storage torture-processes torture-sequences
-torture: torture-storage torture-sequences torture-processes ## Do SCALE (50) times what "make test" does in its campaigns; torture-storage begins from seed SEED (1).
+.PHONY: torture torture-storage torture-processes torture-sequences torture-fuzz
+torture: torture-storage torture-sequences torture-fuzz torture-processes ## Do SCALE (50) times what "make test" does in its campaigns; torture-storage begins from seed SEED (1).
 
 torture-storage:
 	SW4RM_TORTURE=$(SCALE) SW4RM_SEED=$(SEED) go test -v -count=1 -timeout 0 $(ARGS) $(FAULTS)
 
 torture-processes:
-	go test -v -count=$(SCALE) -timeout 0 $(ARGS) $(PROCESSES)
+	go test -v -count=$(SCALE) -timeout 0 $(ARGS) -run '^Test($(PROCESSES))$$' ./cmd/sw4rm/internal/e2e
 
 torture-sequences:
 	go test -v -count=1 -timeout 0 $(ARGS) $(SEQUENCES) -rapid.checks=$$((100 * $(SCALE))) -rapid.nofailfile
 
+torture-fuzz:
+	@$(MAKE) fuzz-short FUZZEXECS=$$((100000 * $(SCALE)))
+
 .PHONY: models
 models: ## Draw sequences and hold them against models, and send bad input: the short forms, with their counts.
 	@echo "== models, bad input"
-	@go test -v $(SEQUENCES) | { grep -E 'sequences of|flaky|failed after|To reproduce|^(---|ok|FAIL|panic)' || true; }
-	@go test -v ./cmd/sw4rm/internal/badinput | { grep -E 'rows|Error:|^ *--- FAIL|^(---|ok|FAIL|panic)' || true; }
+	@go test -v $(SEQUENCES) | $(call told,.,sequences of|^---)
+	@go test -v ./cmd/sw4rm/internal/badinput | $(call told,.,rows|^---)
 
 # Planted bugs are tests behind a build tag.
 MUTANTS := -tags mutants ./cmd/sw4rm/internal/mutants
