@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
@@ -149,7 +151,9 @@ func (b *Buffer) arrived(rec *storagepb.InRecord, a Arrival) {
 	rec.RepoId, rec.WorktreeId = e.GetRepoId(), e.GetWorktreeId()
 	rec.ProducerSequence = e.GetSequenceNumber()
 	rec.Stage = commonpb.AckStage_RECEIVED
-	rec.ReceivedAt = b.stamp()
+	if rec.ReceivedAt = b.stamp(); !a.At.IsZero() {
+		rec.ReceivedAt = timestamppb.New(a.At)
+	}
 	rec.TtlMs = e.GetTtlMs()
 	rec.PayloadBytes = int64(len(e.GetPayload()))
 	rec.ContentType = e.GetContentType()

@@ -2,6 +2,7 @@ package activity
 
 import (
 	"errors"
+	"time"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -67,6 +68,8 @@ type Arrival struct {
 	// To is the address as the sender gave it, agent:ID or capability:NAME.
 	To    string
 	Class transportpb.Class
+	// At is when it came, from when its time to live is counted; zero is now.
+	At time.Time
 	// RouterStoreID and RouterSeq name the delivery.
 	RouterStoreID string
 	RouterSeq     int64

@@ -163,7 +163,7 @@ func (f *flow) submit(n uint64) {
 		case ans.GetState() != transportpb.Answer_STATE_REFUSED:
 			f.a.outbox.remove(i)
 			f.took(n)
-		case again(code):
+		case code.Temporary():
 			f.a.outbox.setTimer(i, time.Now().Add(doubled(refusedFirst, refused, refusedLast)))
 			refused++
 		default:

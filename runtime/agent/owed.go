@@ -103,7 +103,7 @@ func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
 		return a.submission(rec.GetFrom(), env)
 	}
 	i.answered = func(ans *transportpb.Answer, _ string) {
-		if ans.GetState() == transportpb.Answer_STATE_REFUSED && again(ack.Code(ans.GetCode())) {
+		if ans.GetState() == transportpb.Answer_STATE_REFUSED && ack.Code(ans.GetCode()).Temporary() {
 			a.outbox.setTimer(i, time.Now().Add(doubled(refusedFirst, refused, refusedLast)))
 			refused++
 			return
@@ -114,16 +114,6 @@ func (a *Agent) payOne(rec *storagepb.InRecord, owed *storagepb.Owed) {
 		a.work.do("owed", paid)
 	}
 	a.outbox.add(i)
-}
-
-// again tells whether a refused submission may be taken later.
-func again(c ack.Code) bool {
-	switch c {
-	case ack.BufferFull, ack.NoRoute, ack.Overloaded, ack.AgentUnavailable, ack.AgentShutdown:
-		return true
-	default:
-		return false
-	}
 }
 
 // answerAgain sends what a message was answered with once more, to a sender that asks for it: the reply, the tool's error,

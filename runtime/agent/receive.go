@@ -19,6 +19,7 @@ import (
 // delivered takes a delivery. Deliveries that belong together are handled in the order in which they came, others side by
 // side, so that their syncs are shared.
 func (a *Agent) delivered(d *transportpb.Delivery) {
+	at := time.Now()
 	env := d.GetEnvelope()
 	ct, err := envelope.ParseContentType(env.GetContentType())
 	if err != nil && len(env.GetPayload()) > 0 {
@@ -45,7 +46,7 @@ func (a *Agent) delivered(d *transportpb.Delivery) {
 			key = "lane/" + lane
 		}
 		a.inflow.arrived(int64(proto.Size(env)), int64(len(env.GetPayload())))
-		a.work.do(key, func() { a.receiveWork(d, ct, h, refusal) })
+		a.work.do(key, func() { a.receiveWork(d, at, ct, h, refusal) })
 	}
 }
 
@@ -144,8 +145,8 @@ func entitled(rec *storagepb.OutRecord, from string) bool {
 	return from == reservedID || err != nil || to.Kind() != address.KindAgent || to.Name() == from
 }
 
-// receiveWork stores a message and queues it for its handler.
-func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h *handler, refusal error) {
+// receiveWork stores a message that came at a time and queues it for its handler.
+func (a *Agent) receiveWork(d *transportpb.Delivery, at time.Time, ct envelope.ContentType, h *handler, refusal error) {
 	env := d.GetEnvelope()
 	size := int64(len(env.GetPayload()))
 	if err := envelope.Validate(env, a.limits); err != nil {
@@ -164,7 +165,7 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, ct envelope.ContentType, h 
 		return
 	}
 	arrival := activity.Arrival{
-		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, RouterSeq: d.GetSeq(), Exchange: ct.Method,
+		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, At: at, RouterSeq: d.GetSeq(), Exchange: ct.Method,
 		AwaitsCustody: contested && s.asks(),
 	}
 	if s != nil {

@@ -90,6 +90,11 @@ func (a *Agent) runOnce(t *task) {
 		a.conclude(ctx, t, nil, err)
 		return
 	}
+	if ranOut(t.rec) { // while the run was counted
+		closeFrames()
+		a.conclude(ctx, t, nil, errRanOut())
+		return
+	}
 	ctx = a.withData(ctx, t)
 	reply, err := a.invoke(ctx, t)
 	closeFrames()
@@ -97,10 +102,18 @@ func (a *Agent) runOnce(t *task) {
 	t.data.Close()
 }
 
+// ranOut tells whether the time to live of a received message is over.
+func ranOut(rec *storagepb.InRecord) bool {
+	at := expiresAt(rec)
+	return !at.IsZero() && !time.Now().Before(at)
+}
+
+func errRanOut() error { return ack.Failf(ack.TTLExpired, "ttl_expired") }
+
 // begin counts the run and tells the sender that the message is read, unless the message must not run any more.
 func (a *Agent) begin(t *task) (run uint32, ready bool) {
-	if at := expiresAt(t.rec); !at.IsZero() && !time.Now().Before(at) {
-		a.end(t, nil, ack.Failf(ack.TTLExpired, "ttl_expired"), nil)
+	if ranOut(t.rec) {
+		a.end(t, nil, errRanOut(), nil)
 		return 0, false
 	}
 	run, err := a.buf.StartIn(a.base, t.seq(), t.again)

@@ -133,9 +133,11 @@ func (e *Engine) load(ctx context.Context, mark store.Mark, taken []handout, now
 	if len(taken) == 0 {
 		return nil, nil
 	}
+	began := e.now()
 	if err := e.s.Sync(ctx, mark); err != nil {
 		return nil, err
 	}
+	now = now.Add(max(e.now().Sub(began), 0)) // the disk may have been slow
 	deliveries := make([]queue.Delivery, 0, len(taken))
 	for _, h := range taken {
 		env, err := e.envelope(h.row.seq)
