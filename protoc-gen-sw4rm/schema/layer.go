@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"mime"
@@ -13,6 +14,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	optionspb "github.com/sw4rm/sw4rm-go/proto/sw4rm/options/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
@@ -330,10 +332,16 @@ func (r layerReader) idempotency(o *optionspb.IdempotencyOptions) value[idempote
 	}
 }
 
-// contentType reads a content type for foreign peers.
+// contentType reads a content type for foreign peers. It must be one that agents can read: of the parameters of MIME they
+// take no escapes, and no parameter twice.
 func (r layerReader) contentType(s string) value[string] {
 	problem, fix := "", `write "application/json", "application/protobuf", or a type that ends in +json or +protobuf`
-	switch _, params, err := mime.ParseMediaType(s); {
+	_, params, err := mime.ParseMediaType(s)
+	_, runtimeErr := envelope.ParseContentType(s)
+	var unreadable *envelope.ContentTypeError
+	switch {
+	case errors.As(runtimeErr, &unreadable):
+		problem = unreadable.Problem
 	case err != nil || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }):
 		problem = "is not a media type"
 	case len(s) > maxNameLength:
