@@ -44,10 +44,14 @@ func NewCommentsCaller(s exchange.Sender, to address.Address) CommentsCaller {
 }
 
 // 'go:generate' sh -c "echo rpc"
-// 'go:generate' sh -c "echo rpc, indented"
+// go:generate sh -c "echo rpc, indented"
 // 'nolint:all'
 // 'nolint'
-// 'NoLint'
+// 'nolint'
+// 'nolint'
+// Go: see below
+// 'revive:disable'
+// NoLint
 // '+build' ignore
 // '+build' ignore
 // '#nosec'
@@ -75,6 +79,10 @@ func (c CommentsCaller) Block(ctx context.Context, req *Request, opts ...exchang
 //
 // The line after line numbers, exported and external, is prose.
 // line by line
+// go: where prose leads
+// lint: what is left in a pocket
+// Go: see below
+// Nolint of any kind
 func (c CommentsCaller) Prose(ctx context.Context, req *Request, opts ...exchange.SendOption) (*Reply, error) {
 	return CommentsExchanges.Prose.Call(ctx, c.c, req, opts...)
 }
@@ -101,10 +109,14 @@ func NewCommentsSender(s exchange.Sender, to address.Address) CommentsSender {
 }
 
 // 'go:generate' sh -c "echo rpc"
-// 'go:generate' sh -c "echo rpc, indented"
+// go:generate sh -c "echo rpc, indented"
 // 'nolint:all'
 // 'nolint'
-// 'NoLint'
+// 'nolint'
+// 'nolint'
+// Go: see below
+// 'revive:disable'
+// NoLint
 // '+build' ignore
 // '+build' ignore
 // '#nosec'
@@ -132,6 +144,10 @@ func (s CommentsSender) Block(ctx context.Context, req *Request, opts ...exchang
 //
 // The line after line numbers, exported and external, is prose.
 // line by line
+// go: where prose leads
+// lint: what is left in a pocket
+// Go: see below
+// Nolint of any kind
 func (s CommentsSender) Prose(ctx context.Context, req *Request, opts ...exchange.SendOption) (*exchange.Pending[*Reply], error) {
 	return CommentsExchanges.Prose.Send(ctx, s.c, req, opts...)
 }
@@ -150,10 +166,14 @@ func (s CommentsSender) Trailing(ctx context.Context, req *Request, opts ...exch
 // CommentsHandler is what an agent that takes part in Comments's exchanges implements.
 type CommentsHandler interface {
 	// 'go:generate' sh -c "echo rpc"
-	// 'go:generate' sh -c "echo rpc, indented"
+	// go:generate sh -c "echo rpc, indented"
 	// 'nolint:all'
 	// 'nolint'
-	// 'NoLint'
+	// 'nolint'
+	// 'nolint'
+	// Go: see below
+	// 'revive:disable'
+	// NoLint
 	// '+build' ignore
 	// '+build' ignore
 	// '#nosec'
@@ -175,6 +195,10 @@ type CommentsHandler interface {
 	//
 	// The line after line numbers, exported and external, is prose.
 	// line by line
+	// go: where prose leads
+	// lint: what is left in a pocket
+	// Go: see below
+	// Nolint of any kind
 	Prose(ctx context.Context, req *Request) (*Reply, error)
 	// Hidden \u202e text, a nul is not possible, a bell \u0007, and a tab	here.
 	// A */ and a /* do no harm.

@@ -48,21 +48,31 @@ func visible(line string) string {
 // take it for its own.
 func harmless(line string) string {
 	text := strings.TrimPrefix(line, " ")
-	start := strings.TrimLeft(text, " \t")
-	directives := []string{"+build", "go:", "nolint", "lint:", "#nosec"}
-	if text == line {
-		directives = append(directives, "line ", "export ", "extern ", "cgo ") // with a space before them they are prose
+	if !directed(line) {
+		return text
 	}
-	for _, d := range directives {
-		if len(start) >= len(d) && strings.EqualFold(start[:len(d)], d) {
-			word, rest, found := strings.Cut(start, " ")
-			if found {
-				rest = " " + rest
-			}
-			return "'" + word + "'" + rest
+	word, rest, found := strings.Cut(strings.TrimLeft(text, " \t/"), " ")
+	if found {
+		rest = " " + rest
+	}
+	return "'" + word + "'" + rest
+}
+
+// directed tells whether line, which follows the slashes of a comment, speaks to a tool. Most tools want their word right
+// after the slashes, in lower case: with a space before it, or with another case, it is prose. Some look further.
+func directed(line string) bool {
+	for _, d := range []string{"go:", "lint:", "line ", "export ", "extern ", "cgo "} {
+		if strings.HasPrefix(line, d) {
+			return true
 		}
 	}
-	return text
+	start := strings.TrimLeft(line, " \t/")
+	for _, d := range []string{"+build", "nolint", "#nosec", "revive:"} {
+		if strings.HasPrefix(start, d) {
+			return true
+		}
+	}
+	return false
 }
 
 // doc returns sentence with a schema's comment below it, and the deprecation as the last paragraph. Empty parts are left
