@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm/plugin/plugintest"
 )
 
 // compiled are schemas for compilers that know no editions.
@@ -27,13 +29,14 @@ func buildPlugin(t *testing.T) string {
 func requireCompiled(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range compiled {
-		name := strings.TrimSuffix(path, ".proto") + "_sw4rm.pb.go"
-		want, err := os.ReadFile(name)
-		require.NoError(t, err)
-		got, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		require.Equal(t, string(want), string(got))
+		requireSame(t, dir, strings.TrimSuffix(path, ".proto")+"_sw4rm.pb.go")
 	}
+}
+
+// requireSame compares a file in dir with the golden file of that name.
+func requireSame(t *testing.T, dir, name string) {
+	t.Helper()
+	require.Equal(t, plugintest.ReadFile(t, name), plugintest.ReadFile(t, filepath.Join(dir, name)), name)
 }
 
 // TestProtoc lets protoc run the plugin: its descriptors say other things of positions than buf's, and the code must not.
@@ -66,24 +69,46 @@ func TestProtoc(t *testing.T) {
 func TestBuf(t *testing.T) {
 	t.Parallel()
 	plugin := buildPlugin(t)
-	modfile, err := filepath.Abs("../tools/go.mod")
-	require.NoError(t, err)
 	for _, strategy := range []string{"directory", "all"} {
 		t.Run(strategy, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			template := fmt.Sprintf(`{"version": "v2", "plugins": [{"local": %q, "out": %q, "opt": "paths=source_relative", "strategy": %q}]}`,
-				plugin, dir, strategy)
-			workspace := `{"version": "v2", "modules": [{"path": "golden"}, {"path": "proto"}]}`
-			args := []string{"tool", "-modfile=" + modfile, "buf", "generate", "--config", workspace, "--template", template}
-			for _, path := range compiled {
-				args = append(args, "--path", filepath.Join("golden", path))
-			}
-			cmd := exec.CommandContext(t.Context(), "go", args...)
-			cmd.Dir = ".."
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, string(out))
+			buf(t, fmt.Sprintf(`{"local": %q, "out": %q, "opt": "paths=source_relative", "strategy": %q}`, plugin, dir, strategy), compiled...)
 			requireCompiled(t, dir)
 		})
 	}
+	// Only buf compiles this edition; plugintest does not.
+	t.Run(plugintest.BufOnly, func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		schema := plugintest.BufOnly + "/editions.proto"
+		buf(t, fmt.Sprintf(`{"local": %q, "out": %q, "opt": "paths=source_relative"}, `+
+			`{"local": ["go", "tool", "protoc-gen-go"], "out": %q, "opt": "paths=source_relative"}`, plugin, dir, dir), schema)
+		for _, end := range []string{".pb.go", "_sw4rm.pb.go"} {
+			name := strings.TrimSuffix(schema, ".proto") + end
+			if *update {
+				require.NoError(t, os.WriteFile(name, []byte(plugintest.ReadFile(t, filepath.Join(dir, name))), 0o644))
+			}
+			requireSame(t, dir, name)
+		}
+	})
+}
+
+// buf generates code for golden schemas with the given plugins of buf.gen.yaml.
+func buf(t *testing.T, plugins string, schemas ...string) {
+	t.Helper()
+	modfile, err := filepath.Abs("../tools/go.mod")
+	require.NoError(t, err)
+	args := []string{
+		"tool", "-modfile=" + modfile, "buf", "generate",
+		"--config", `{"version": "v2", "modules": [{"path": "golden"}, {"path": "proto"}]}`,
+		"--template", `{"version": "v2", "plugins": [` + plugins + `]}`,
+	}
+	for _, path := range schemas {
+		args = append(args, "--path", filepath.Join("golden", path))
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
 }

@@ -6,8 +6,8 @@
 package golden
 
 import (
-	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,34 +33,49 @@ func TestGolden(t *testing.T) {
 			t.Parallel()
 			req := plugintest.Golden(t, ".", name)
 			resp := plugintest.Run(t, req)
+			var beside map[string]string
+			if resp.Error == nil {
+				beside = others(t, name, req)
+			}
 			if *update {
-				rewrite(t, name, req, resp)
+				rewrite(t, name, plugintest.GoldenFiles(name, resp), beside)
 			}
 			plugintest.SameAsGolden(t, ".", name, resp)
+			for file, want := range beside {
+				require.Equal(t, want, plugintest.ReadFile(t, file), "%s: run go test ./golden -update", file)
+			}
+			for _, file := range plugintest.Find(t, ".", name, func(p string) bool {
+				return strings.HasSuffix(p, ".pb.go") && !strings.HasSuffix(p, "_sw4rm.pb.go")
+			}) {
+				require.Contains(t, beside, file, "nothing writes this file any more; run go test ./golden -update")
+			}
 		})
 	}
 }
 
+// others returns what the other generators write for a case.
+func others(t *testing.T, name string, req *pluginpb.CodeGeneratorRequest) map[string]string {
+	t.Helper()
+	files := plugintest.Messages(t, req)
+	if name == besideGRPC {
+		maps.Copy(files, plugintest.Tool(t, req, "protoc-gen-go-grpc", "paths=source_relative"))
+	}
+	return files
+}
+
 // rewrite removes what was written for a case and writes it again, with the code of the other generators.
-func rewrite(t *testing.T, name string, req *pluginpb.CodeGeneratorRequest, resp *pluginpb.CodeGeneratorResponse) {
+func rewrite(t *testing.T, name string, ours, others map[string]string) {
 	t.Helper()
 	for _, file := range plugintest.Find(t, ".", name, func(path string) bool {
 		return strings.HasSuffix(path, ".pb.go") || filepath.Base(path) == "want.txt"
 	}) {
 		require.NoError(t, os.Remove(file))
 	}
-	all := []map[string]string{plugintest.GoldenFiles(name, resp)}
-	if resp.Error == nil {
-		all = append(all, plugintest.Tool(t, req, "protoc-gen-go", "paths=source_relative"))
-		if name == besideGRPC {
-			all = append(all, plugintest.Tool(t, req, "protoc-gen-go-grpc", "paths=source_relative"))
-		}
-	}
-	for _, files := range all {
+	for _, files := range []map[string]string{ours, others} {
 		for file, content := range files {
 			require.True(t, filepath.IsLocal(file))
 			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-			require.NoError(t, os.WriteFile(file, bytes.ReplaceAll([]byte(content), []byte("\r\n"), []byte("\n")), 0o644))
+			require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
 		}
 	}
 }
