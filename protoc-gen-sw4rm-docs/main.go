@@ -14,10 +14,15 @@ import (
 const usage = `protoc-gen-sw4rm-docs is a plugin of buf and protoc. It writes documents about the agents of payload
 schemas and their messages.
 
+To install it in a Go module:
+
+  go get github.com/sw4rm/sw4rm-go@latest
+  go get -tool github.com/sw4rm/sw4rm-go/protoc-gen-sw4rm-docs
+
 In buf.gen.yaml:
 
   plugins:
-    - local: protoc-gen-sw4rm-docs
+    - local: [go, tool, protoc-gen-sw4rm-docs]
       out: docs
       strategy: all
       opt: formats=markdown+mcp

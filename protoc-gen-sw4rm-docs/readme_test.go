@@ -30,7 +30,12 @@ func TestReadme(t *testing.T) {
 	options := filepath.Join(work, "proto", "sw4rm", "options", "v1", "options.proto")
 	require.NoError(t, os.MkdirAll(filepath.Dir(options), 0o755))
 	require.NoError(t, os.WriteFile(options, []byte(optionspb.Source), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(work, "buf.gen.yaml"), []byte(block(t, "buf.gen.yaml")), 0o600))
+	// The tool that a user's module has is the program on the PATH here.
+	const tool = "[go, tool, protoc-gen-sw4rm-docs]"
+	template := block(t, "buf.gen.yaml")
+	require.Contains(t, template, tool)
+	template = strings.Replace(template, tool, "protoc-gen-sw4rm-docs", 1)
+	require.NoError(t, os.WriteFile(filepath.Join(work, "buf.gen.yaml"), []byte(template), 0o600))
 	buf := exec.CommandContext(t.Context(), filepath.Join(dir, "buf"), "generate")
 	buf.Dir = work
 	buf.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+dir)

@@ -18,20 +18,18 @@ import (
 // goPackage is the option that managed mode makes superfluous.
 var goPackage = regexp.MustCompile(`(?m)^option go_package = .*\n`)
 
-// walk is the README once through, in a folder of its own.
+// walk is READMEs once through, in a folder of its own.
 type walk struct {
 	dir     string
 	vars    []string
 	managed bool
-	// printed is what the last run block printed, started what goes on in the background.
+	// printed is what the last run or fails block printed, started what goes on in the background.
 	printed string
 	started []*background
 }
 
-// follow does what the blocks say, then builds and vets the module that has come of it.
-func (e *environment) follow(ctx context.Context, blocks []block, managed bool) (err error) {
-	name := map[bool]string{false: "plain", true: "managed"}[managed]
-	began := time.Now()
+// follow does what the documents say one after the other, then builds and vets the module that has come of it.
+func (e *environment) follow(ctx context.Context, name string, documents []document, managed bool) (err error) {
 	w := &walk{dir: filepath.Join(e.tmp, name), managed: managed}
 	if err := os.Mkdir(w.dir, 0o755); err != nil {
 		return err
@@ -42,15 +40,18 @@ func (e *environment) follow(ctx context.Context, blocks []block, managed bool) 
 	}
 	w.vars = append(e.vars[:len(e.vars):len(e.vars)], "SW4RM_ROUTER_ADDR="+addresses[0], "SW4RM_REGISTRY_ADDR="+addresses[1])
 	defer func() { err = errors.Join(err, w.stop(err != nil)) }()
-	for _, b := range blocks {
-		if err := w.do(ctx, b); err != nil {
-			return fmt.Errorf("README.md:%d (%s): %w", b.line, name, err)
+	for _, d := range documents {
+		began := time.Now()
+		for _, b := range d.blocks {
+			if err := w.do(ctx, b); err != nil {
+				return fmt.Errorf("%s:%d (%s): %w", d.name, b.line, name, err)
+			}
 		}
+		fmt.Printf("%s, %s: %d blocks in %.0f s\n", d.name, name, len(d.blocks), time.Since(began).Seconds())
 	}
 	if err := w.run(ctx, "go build ./... && go vet ./..."); err != nil {
-		return fmt.Errorf("what README.md makes (%s): %w", name, err)
+		return fmt.Errorf("what the READMEs make (%s): %w", name, err)
 	}
-	fmt.Printf("README.md, %s: %d blocks in %.0f s\n", name, len(blocks), time.Since(began).Seconds())
 	return nil
 }
 
@@ -69,6 +70,16 @@ func (w *walk) do(ctx context.Context, b block) error {
 		return nil
 	case "run":
 		return w.run(ctx, b.text)
+	case "fails":
+		var exit *exec.ExitError
+		switch err := w.run(ctx, b.text); {
+		case err == nil:
+			return fmt.Errorf("%s: it did not fail, and printed %q", strings.TrimSpace(b.text), w.printed)
+		case errors.As(err, &exit):
+			return nil
+		default:
+			return err
+		}
 	case "start":
 		return w.start(b.text)
 	case "prints":

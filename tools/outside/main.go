@@ -1,6 +1,6 @@
 // Command outside does what README.md says in a module outside of the repository, as a newcomer would: it gets the work
-// tree as a version of the module, writes the README's files, and runs its commands, once without and once with buf's
-// managed mode.
+// tree as versions of its modules, writes the README's files, and runs its commands, once without and once with buf's
+// managed mode. In the module that came of it without, it goes on with the READMEs of the plugins in modules of their own.
 //
 //	outside -buf PATH ROOT
 package main
@@ -33,17 +33,24 @@ func main() {
 	}
 }
 
+// plugins are the folders of modules that users add to what README.md makes, in the order in which they are tried.
+var plugins = [...]string{"protoc-gen-sw4rm-docs", "buf-plugin-sw4rm"}
+
 func run(ctx context.Context, buf, root string, keep bool) (err error) {
 	if root == "" {
 		return errors.New("the repository is not named. Fix: outside -buf PATH ROOT")
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	first, err := read(root, "README.md")
 	if err != nil {
 		return err
 	}
-	blocks, err := parse(string(readme))
-	if err != nil {
-		return fmt.Errorf("README.md: %w", err)
+	documents := []document{first}
+	for _, folder := range plugins {
+		d, err := read(root, folder+"/README.md")
+		if err != nil {
+			return err
+		}
+		documents = append(documents, d)
 	}
 	tmp, err := os.MkdirTemp("", "outside-")
 	if err != nil {
@@ -56,21 +63,19 @@ func run(ctx context.Context, buf, root string, keep bool) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(tmp))
 	}()
-	version, err := publish(root, filepath.Join(tmp, "proxy"))
+	modules, err := publish(root, filepath.Join(tmp, "proxy"), append([]string{"."}, plugins[:]...)...)
 	if err != nil {
 		return err
 	}
-	e, err := newEnvironment(ctx, version, buf, tmp)
+	e, err := newEnvironment(ctx, modules, buf, tmp)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, version.forget(e.modCache)) }()
-	for _, managed := range []bool{false, true} {
-		if err := e.follow(ctx, blocks, managed); err != nil {
-			return err
-		}
+	defer func() { err = errors.Join(err, modules.forget(e.modCache)) }()
+	if err := e.follow(ctx, "plain", documents, false); err != nil {
+		return err
 	}
-	return nil
+	return e.follow(ctx, "managed", documents[:1], true)
 }
 
 // environment is what the README's commands find.
@@ -79,7 +84,7 @@ type environment struct {
 	vars          []string
 }
 
-// newEnvironment takes the Go settings of this machine, and puts the published version before its proxy.
+// newEnvironment takes the Go settings of this machine, and puts the published versions before its proxy.
 func newEnvironment(ctx context.Context, v published, buf, tmp string) (*environment, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOPROXY", "GONOSUMDB", "GOMODCACHE").Output()
 	if err != nil {
@@ -104,7 +109,7 @@ func newEnvironment(ctx context.Context, v published, buf, tmp string) (*environ
 	}
 	return &environment{tmp: tmp, modCache: settings[2], vars: append(os.Environ(),
 		"GOPROXY=file://"+filepath.ToSlash(v.dir)+","+settings[0],
-		"GONOSUMDB="+strings.Trim(v.Path+","+settings[1], ","),
+		"GONOSUMDB="+strings.Trim(v.versions[0].Path+","+settings[1], ","), // and what is below it
 		"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -mod=mod"),
 		"GOWORK=off",
 		"PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"),

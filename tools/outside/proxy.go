@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,42 +21,54 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// published is the work tree as a version of its module.
+// published are modules of the work tree as versions that a folder offers.
 type published struct {
-	module.Version
+	versions []module.Version
 	// dir is a folder that GOPROXY may name.
 	dir string
 }
 
-// publish writes the work tree below root into dir as a version whose name comes from its content.
-func publish(root, dir string) (published, error) {
-	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+// publish writes modules of the work tree below root, "." and folders of others, into dir, as versions whose names come
+// from their content.
+func publish(root, dir string, folders ...string) (published, error) {
+	p := published{dir: dir}
+	names, err := workTree(root)
 	if err != nil {
-		return published{}, err
+		return p, err
 	}
-	name := modfile.ModulePath(gomod)
-	files, err := workTree(root)
+	for _, folder := range folders {
+		v, err := p.add(filepath.Join(root, folder), moduleFiles(root, folder, names))
+		if err != nil {
+			return p, fmt.Errorf("pack the module in %s: %w", folder, err)
+		}
+		p.versions = append(p.versions, v)
+	}
+	return p, nil
+}
+
+// add writes the module in dir.
+func (p published) add(dir string, files []zip.File) (module.Version, error) {
+	gomod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
-		return published{}, err
+		return module.Version{}, err
 	}
 	// The version is part of each name in the archive, so the content is hashed under a version that is always the same.
-	draft := module.Version{Path: name, Version: "v0.1.0-tree"}
+	v := module.Version{Path: modfile.ModulePath(gomod), Version: "v0.1.0-tree"}
 	var archive bytes.Buffer
-	if err := zip.Create(&archive, draft, files); err != nil {
-		return published{}, fmt.Errorf("pack the work tree: %w", err)
+	if err := zip.Create(&archive, v, files); err != nil {
+		return v, err
 	}
-	p := published{Version: draft, dir: dir}
-	p.Version.Version = fmt.Sprintf("%s.h%.6x", draft.Version, sha256.Sum256(archive.Bytes()))
+	v.Version += fmt.Sprintf(".h%.6x", sha256.Sum256(archive.Bytes()))
 	archive.Reset()
-	if err := zip.Create(&archive, p.Version, files); err != nil {
-		return published{}, fmt.Errorf("pack the work tree: %w", err)
+	if err := zip.Create(&archive, v, files); err != nil {
+		return v, err
 	}
-	return p, p.write(gomod, archive.Bytes())
+	return v, p.write(v, gomod, archive.Bytes())
 }
 
 // write lays out the files that the go command asks a proxy for.
-func (p published) write(gomod, archive []byte) error {
-	escaped, err := module.EscapePath(p.Path)
+func (p published) write(version module.Version, gomod, archive []byte) error {
+	escaped, err := module.EscapePath(version.Path)
 	if err != nil {
 		return err
 	}
@@ -63,7 +76,7 @@ func (p published) write(gomod, archive []byte) error {
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		return err
 	}
-	v := p.Version.Version
+	v := version.Version
 	info, err := json.Marshal(struct {
 		Version string
 		Time    time.Time
@@ -79,13 +92,21 @@ func (p published) write(gomod, archive []byte) error {
 	return nil
 }
 
-// forget removes the version from the module cache, where nobody will ask for it again.
+// forget removes the versions from the module cache, where nobody will ask for them again.
 func (p published) forget(cache string) error {
-	escaped, err := module.EscapePath(p.Path)
+	var errs []error
+	for _, v := range p.versions {
+		errs = append(errs, forget(cache, v))
+	}
+	return errors.Join(errs...)
+}
+
+func forget(cache string, v module.Version) error {
+	escaped, err := module.EscapePath(v.Path)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(cache, filepath.FromSlash(escaped)+"@"+p.Version.Version)
+	dir := filepath.Join(cache, filepath.FromSlash(escaped)+"@"+v.Version)
 	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			err = os.Chmod(name, 0o755) // the cache is read-only
@@ -96,7 +117,7 @@ func (p published) forget(cache string) error {
 		return err
 	}
 	errs := []error{os.RemoveAll(dir)}
-	downloads, err := filepath.Glob(filepath.Join(cache, "cache", "download", filepath.FromSlash(escaped), "@v", p.Version.Version+".*"))
+	downloads, err := filepath.Glob(filepath.Join(cache, "cache", "download", filepath.FromSlash(escaped), "@v", v.Version+".*"))
 	errs = append(errs, err)
 	for _, name := range downloads {
 		errs = append(errs, os.Remove(name))
@@ -104,9 +125,9 @@ func (p published) forget(cache string) error {
 	return errors.Join(errs...)
 }
 
-// workTree lists the files of the root module as they are on disk: those that git knows, and new ones that it does not
+// workTree lists the regular files below root as they are on disk: those that git knows, and new ones that it does not
 // ignore.
-func workTree(root string) ([]zip.File, error) {
+func workTree(root string) ([]string, error) {
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	cmd.Dir, cmd.Stderr = root, os.Stderr
 	out, err := cmd.Output()
@@ -114,23 +135,32 @@ func workTree(root string) ([]zip.File, error) {
 		return nil, fmt.Errorf("list the work tree: %w", err)
 	}
 	names := strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 })
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+		info, err := os.Lstat(filepath.Join(root, name))
+		return err != nil || !info.Mode().IsRegular() // deleted, or a link
+	}), nil
+}
+
+// moduleFiles returns those of the files below root that are of the module in folder, and of no module inside of it.
+func moduleFiles(root, folder string, names []string) []zip.File {
+	in := ""
+	if folder != "." {
+		in = folder + "/"
+	}
 	nested := map[string]bool{}
 	for _, name := range names {
-		if dir, base := path.Split(name); base == "go.mod" && dir != "" {
+		if dir, base := path.Split(name); base == "go.mod" && len(dir) > len(in) {
 			nested[dir] = true
 		}
 	}
 	var files []zip.File
-	seen := map[string]bool{}
 	for _, name := range names {
-		info, err := os.Lstat(filepath.Join(root, name))
-		if err != nil || !info.Mode().IsRegular() || seen[name] || inside(nested, name) {
-			continue // deleted, a link, or of another module
+		if rel, ok := strings.CutPrefix(name, in); ok && !inside(nested, name) {
+			files = append(files, treeFile{root: filepath.Join(root, folder), name: rel})
 		}
-		seen[name] = true
-		files = append(files, treeFile{root: root, name: name})
 	}
-	return files, nil
+	return files
 }
 
 func inside(dirs map[string]bool, name string) bool {
@@ -142,7 +172,7 @@ func inside(dirs map[string]bool, name string) bool {
 	return false
 }
 
-// treeFile is a zip.File.
+// treeFile is a zip.File whose name is relative to the folder of its module, root.
 type treeFile struct{ root, name string }
 
 // Path implements zip.File.
