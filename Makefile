@@ -141,7 +141,7 @@ generated: ## Check that the committed generated code is current. The work tree 
 	@.tmp/bin/checkgenerated -buf "$(BUF)" $(GENERATED)
 
 .PHONY: outside
-outside: ## Do what README.md says in a module outside of this repository, with and without managed mode.
+outside: ## Do what README.md and the other plugins' say in a module outside of this repository, with and without managed mode.
 	@echo "== README.md in a module of its own"
 	@mkdir -p .tmp/bin && go build -modfile=tools/go.mod -o .tmp/bin/buf github.com/bufbuild/buf/cmd/buf
 	@cd tools && go build -o ../.tmp/bin/outside ./outside
