@@ -44,7 +44,7 @@ func NewCommentsCaller(s exchange.Sender, to address.Address) CommentsCaller {
 }
 
 // 'go:generate' sh -c "echo rpc"
-// go:generate sh -c "echo rpc, indented"
+// 'go:generate' sh -c "echo rpc, indented"
 // 'nolint:all'
 // 'nolint'
 // 'nolint'
@@ -79,7 +79,7 @@ func (c CommentsCaller) Block(ctx context.Context, req *Request, opts ...exchang
 //
 // The line after line numbers, exported and external, is prose.
 // line by line
-// go: where prose leads
+// 'go:' where prose leads
 // lint: what is left in a pocket
 // Go: see below
 // Nolint of any kind
@@ -109,7 +109,7 @@ func NewCommentsSender(s exchange.Sender, to address.Address) CommentsSender {
 }
 
 // 'go:generate' sh -c "echo rpc"
-// go:generate sh -c "echo rpc, indented"
+// 'go:generate' sh -c "echo rpc, indented"
 // 'nolint:all'
 // 'nolint'
 // 'nolint'
@@ -144,7 +144,7 @@ func (s CommentsSender) Block(ctx context.Context, req *Request, opts ...exchang
 //
 // The line after line numbers, exported and external, is prose.
 // line by line
-// go: where prose leads
+// 'go:' where prose leads
 // lint: what is left in a pocket
 // Go: see below
 // Nolint of any kind
@@ -166,7 +166,7 @@ func (s CommentsSender) Trailing(ctx context.Context, req *Request, opts ...exch
 // CommentsHandler is what an agent that takes part in Comments's exchanges implements.
 type CommentsHandler interface {
 	// 'go:generate' sh -c "echo rpc"
-	// go:generate sh -c "echo rpc, indented"
+	// 'go:generate' sh -c "echo rpc, indented"
 	// 'nolint:all'
 	// 'nolint'
 	// 'nolint'
@@ -195,7 +195,7 @@ type CommentsHandler interface {
 	//
 	// The line after line numbers, exported and external, is prose.
 	// line by line
-	// go: where prose leads
+	// 'go:' where prose leads
 	// lint: what is left in a pocket
 	// Go: see below
 	// Nolint of any kind
