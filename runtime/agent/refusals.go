@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 	"sync"
 
@@ -17,18 +17,31 @@ type refusals struct {
 
 // refusedLane is a conversation with one recipient.
 type refusedLane struct {
-	// waiting are those that were refused, and those that came to the turn behind them, by sequence number.
-	waiting map[uint64]*operation
+	// waiting are those that were refused, and those that came to the turn behind them, by sequence number; never none.
+	waiting []*operation
 	// heard tells that the router has still to be told that its refusal is known.
 	heard bool
+	// released tells that those that wait may be submitted, one behind the other without waiting for answers.
+	released bool
 }
 
 func newRefusals() *refusals { return &refusals{lanes: map[string]*refusedLane{}} }
 
 func refusedKey(rec *storagepb.OutRecord) string { return rec.GetTo() + " " + rec.GetCorrelationId() }
 
-// first returns the lowest sequence number that waits.
-func (l *refusedLane) first() uint64 { return slices.Min(slices.Collect(maps.Keys(l.waiting))) }
+// find returns where an operation waits, or would.
+func (l *refusedLane) find(o *operation) (at int, waits bool) {
+	return slices.BinarySearchFunc(l.waiting, o.seq, func(o *operation, seq uint64) int { return cmp.Compare(o.seq, seq) })
+}
+
+// wait lets an operation wait, and tells whether it is the first.
+func (l *refusedLane) wait(o *operation) bool {
+	at, waits := l.find(o)
+	if !waits {
+		l.waiting = slices.Insert(l.waiting, at, o)
+	}
+	return at == 0
+}
 
 // add notes that an operation was refused, and tells whether it is the first of its conversation.
 func (r *refusals) add(key string, o *operation) bool {
@@ -36,53 +49,61 @@ func (r *refusals) add(key string, o *operation) bool {
 	defer r.mu.Unlock()
 	l := r.lanes[key]
 	if l == nil {
-		l = &refusedLane{waiting: map[uint64]*operation{}}
+		l = &refusedLane{}
 		r.lanes[key] = l
 	}
-	l.waiting[o.seq], l.heard = o, true
-	return l.first() == o.seq
+	l.heard, l.released = true, false
+	return l.wait(o)
 }
 
 // pass tells whether an operation may be submitted, and whether the router has to be told that its refusal is known. One that
-// may not is made ready in its turn.
-func (r *refusals) pass(key string, o *operation) (ok, afterRefusal bool) {
+// may not is made ready in its turn: next is whose turn it is now, nil for nobody's.
+func (r *refusals) pass(key string, o *operation) (ok, afterRefusal bool, next *operation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[key]
 	if l == nil {
-		return true, false
+		return true, false, nil
 	}
-	if len(l.waiting) > 0 && o.seq > l.first() {
-		l.waiting[o.seq] = o
-		return false, false
+	if o.seq > l.waiting[0].seq {
+		l.wait(o)
+		return false, false, nil
 	}
-	afterRefusal = l.heard
-	if l.heard = false; len(l.waiting) == 0 {
-		delete(r.lanes, key)
+	afterRefusal, l.heard = l.heard, false
+	if l.released {
+		next = r.leave(key, l, o)
 	}
-	return true, afterRefusal
+	return true, afterRefusal, next
 }
 
-// remove takes out an operation that was accepted or has ended, and returns those whose turn it is now, in order.
-func (r *refusals) remove(key string, o *operation) []*operation {
+// remove takes out an operation that was accepted or has ended, and returns whose turn it is now, nil for nobody's.
+func (r *refusals) remove(key string, o *operation) (next *operation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[key]
-	if l == nil || l.waiting[o.seq] == nil {
+	if l == nil {
 		return nil
 	}
-	was := l.first()
-	delete(l.waiting, o.seq)
-	if was != o.seq {
+	at, waits := l.find(o)
+	if !waits {
 		return nil
 	}
-	var next []*operation
-	for _, seq := range slices.Sorted(maps.Keys(l.waiting)) {
-		next = append(next, l.waiting[seq])
+	l.released = l.released || at == 0
+	return r.leave(key, l, o)
+}
+
+// leave takes an operation out of its conversation, and returns the next one when those may be submitted.
+func (r *refusals) leave(key string, l *refusedLane, o *operation) *operation {
+	if at, waits := l.find(o); waits {
+		l.waiting = slices.Delete(l.waiting, at, at+1)
 	}
-	clear(l.waiting)
-	if !l.heard || len(next) == 0 {
+	switch {
+	case len(l.waiting) == 0:
 		delete(r.lanes, key)
+		return nil
+	case l.released:
+		return l.waiting[0]
+	default:
+		return nil
 	}
-	return next
 }

@@ -95,7 +95,10 @@ func (o *operation) build(s session) *transportpb.Submit {
 			return nil
 		}
 	}
-	pass, afterRefusal := o.a.refusals.pass(refusedKey(rec), o)
+	pass, afterRefusal, next := o.a.refusals.pass(refusedKey(rec), o)
+	if next != nil {
+		o.a.outbox.makeReady(next.item)
+	}
 	if !pass {
 		return nil
 	}
@@ -211,9 +214,9 @@ func (o *operation) refused(ans *transportpb.Answer) {
 	o.schedule()
 }
 
-// turn lets those be submitted that waited behind this one because it was refused.
+// turn lets the next one be submitted that waited behind this one because it was refused.
 func (o *operation) turn(rec *storagepb.OutRecord) {
-	for _, next := range o.a.refusals.remove(refusedKey(rec), o) {
+	if next := o.a.refusals.remove(refusedKey(rec), o); next != nil {
 		o.a.outbox.makeReady(next.item)
 	}
 }
