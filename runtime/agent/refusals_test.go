@@ -79,6 +79,7 @@ func TestRefusedMessagesKeepTheirOrder(t *testing.T) {
 				})
 				start(t, server)
 				time.Sleep(5 * time.Minute)
+				synctest.Wait()
 				var want []string
 				for n := range each {
 					if s := strconv.Itoa(n); !slices.Contains(test.lost, s) {

@@ -64,6 +64,7 @@ func TestTimeToLiveCountsFromTheArrival(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				disk.takes.Store(0)
+				synctest.Wait()
 				assert.Equal(t, test.want, ran)
 			})
 		})

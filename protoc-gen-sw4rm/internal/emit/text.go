@@ -67,8 +67,11 @@ func directed(line string) bool {
 			return true
 		}
 	}
+	if strings.HasPrefix(strings.TrimLeft(line, " \t"), "go:") {
+		return true
+	}
 	start := strings.TrimLeft(line, " \t/")
-	for _, d := range []string{"go:", "+build", "nolint", "#nosec", "revive:"} {
+	for _, d := range []string{"+build", "nolint", "#nosec", "revive:"} {
 		if strings.HasPrefix(start, d) {
 			return true
 		}
