@@ -43,9 +43,7 @@ func (a *Agent) askAccepted() {
 // askSoon sets an earlier time to ask when the router has the current attempt.
 func (o *operation) askSoon() {
 	o.mu.Lock()
-	at := lastAttempt(o.rec)
-	waits := ack.Stage(at.GetStage()).Terminal() && o.rec.GetOutcome() == nil // for its next attempt
-	accepted := at.GetAcceptedAt() != nil && !waits && !done(o.rec)
+	accepted := lastAttempt(o.rec).GetAcceptedAt() != nil && !between(o.rec) && !done(o.rec)
 	if soon := time.Now().Add(rand.N(askAnew)); accepted && (o.pace.again.IsZero() || soon.Before(o.pace.again)) {
 		o.pace.again = soon
 	}

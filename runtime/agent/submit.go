@@ -81,7 +81,7 @@ func (o *operation) build(s session) *transportpb.Submit {
 	rec, _ := o.current()
 	at := lastAttempt(rec)
 	now := time.Now()
-	if done(rec) || (ack.Stage(at.GetStage()).Terminal() && rec.GetOutcome() == nil) {
+	if done(rec) || between(rec) {
 		return nil
 	}
 	if end := expiry(rec); !end.IsZero() && !end.After(now) {
