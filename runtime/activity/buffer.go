@@ -207,11 +207,11 @@ func (b *Buffer) Stats() Stats {
 		OutUnhandled:  int(t[outWaiting].records),
 		InFinished:    int(t[inFull].records + t[inBare].records + t[inHeld].records),
 		DedupBytes:    t.dedupBytes(),
-		DedupMaxBytes: b.cfg.DedupMaxBytes,
-		DataKeys:      int(t[dataEntries].records), DataBytes: t[dataEntries].bytes, DataMaxBytes: b.cfg.DataMaxBytes,
+		MaxDedupBytes: b.cfg.MaxDedupBytes,
+		DataKeys:      int(t[dataEntries].records), DataBytes: t[dataEntries].bytes, MaxDataBytes: b.cfg.MaxDataBytes,
 	}
 	s.Warning = s.OutActive >= share(s.MaxOut) || s.InActive >= share(s.MaxIn) || s.InOwing >= share(s.MaxIn) ||
-		s.DedupBytes >= share(s.DedupMaxBytes) || s.DataBytes >= share(s.DataMaxBytes)
+		s.DedupBytes >= share(s.MaxDedupBytes) || s.DataBytes >= share(s.MaxDataBytes)
 	return s
 }
 

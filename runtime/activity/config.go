@@ -14,8 +14,8 @@ const (
 	DefaultInKeep        = 25 * time.Hour
 	DefaultKeepBodies    = 10_000
 	DefaultKeepAge       = 24 * time.Hour
-	DefaultDedupMaxBytes = 1 << 30
-	DefaultDataMaxBytes  = 64 << 20
+	DefaultMaxDedupBytes = 1 << 30
+	DefaultMaxDataBytes  = 64 << 20
 )
 
 // Config sets the limits of a Buffer. Zero values are the defaults.
@@ -31,12 +31,12 @@ type Config struct {
 	// and how long. Default: 10,000 and 24 h.
 	KeepBodies int
 	KeepAge    time.Duration
-	// DedupMaxBytes bounds what is kept for DedupWindow and InKeep. At the bound new messages, and operations with a
+	// MaxDedupBytes bounds what is kept for DedupWindow and InKeep. At the bound new messages, and operations with a
 	// content key or a caller's key, are refused with BUFFER_FULL; the windows never shrink. Results that nobody handled
 	// have the same bound; beyond it Prune drops the oldest and logs it. Default: 1 GiB.
-	DedupMaxBytes int64
-	// DataMaxBytes bounds the agent's own data, keys and values together. Default: 64 MiB.
-	DataMaxBytes int64
+	MaxDedupBytes int64
+	// MaxDataBytes bounds the agent's own data, keys and values together. Default: 64 MiB.
+	MaxDataBytes int64
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Jitter returns a random number in [0, 1) that spreads the waits between attempts. Default: math/rand.
@@ -59,8 +59,8 @@ func (c Config) withDefaults() Config {
 	c.InKeep = orDefault(c.InKeep, DefaultInKeep)
 	c.KeepBodies = orDefault(c.KeepBodies, DefaultKeepBodies)
 	c.KeepAge = orDefault(c.KeepAge, DefaultKeepAge)
-	c.DedupMaxBytes = orDefault(c.DedupMaxBytes, DefaultDedupMaxBytes)
-	c.DataMaxBytes = orDefault(c.DataMaxBytes, DefaultDataMaxBytes)
+	c.MaxDedupBytes = orDefault(c.MaxDedupBytes, DefaultMaxDedupBytes)
+	c.MaxDataBytes = orDefault(c.MaxDataBytes, DefaultMaxDataBytes)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

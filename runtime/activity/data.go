@@ -179,11 +179,11 @@ func (t *DataTx) write(key string, value []byte) error {
 	case !dataKeyFits(key):
 		err = ack.Failf(ack.ValidationError, "data_key: %.64q is no key: use valid UTF-8 of 1 to %d bytes", key, MaxDataKey)
 	case len(value) > MaxDataValue:
-		err = ack.Failf(ack.OversizePayload, "data_limit: the value of %.64q has %d bytes, the limit is %d", key, len(value), MaxDataValue)
+		err = ack.Failf(ack.OversizePayload, "data_limit: the value of %.64q has %d bytes, the limit is %d. Fix: divide it among several keys", key, len(value), MaxDataValue)
 	case !known && len(t.writes) >= MaxTxWrites:
-		err = ack.Failf(ack.OversizePayload, "data_limit: one transaction writes at most %d keys", MaxTxWrites)
+		err = ack.Failf(ack.OversizePayload, "data_limit: one transaction writes at most %d keys. Fix: write less at once", MaxTxWrites)
 	case size > MaxTxBytes:
-		err = ack.Failf(ack.OversizePayload, "data_limit: the transaction writes %d bytes, the limit is %d", size, MaxTxBytes)
+		err = ack.Failf(ack.OversizePayload, "data_limit: the transaction writes %d bytes, the limit is %d. Fix: write less at once", size, MaxTxBytes)
 	}
 	if err != nil {
 		t.err = err

@@ -18,7 +18,7 @@ import (
 const checksOutside = 3
 
 // CommitData stores a transaction's writes by themselves, durably. ErrConflict when it is void; *ack.Error, FAILED with
-// BUFFER_FULL, when DataMaxBytes is used up or the disk is nearly full and the transaction needs more room than it frees.
+// BUFFER_FULL, when MaxDataBytes is used up or the disk is nearly full and the transaction needs more room than it frees.
 func (b *Buffer) CommitData(ctx context.Context, t *DataTx) error {
 	const what = "store data"
 	if err := t.seal(); err != nil {
@@ -159,8 +159,9 @@ func (b *Buffer) addData(c *tx, t *DataTx) error {
 
 // dataRoom returns an error when data may not grow to so many bytes.
 func (b *Buffer) dataRoom(size int64) error {
-	if size > b.cfg.DataMaxBytes {
-		return ack.Failf(ack.BufferFull, "data_limit: the agent's data would have %d bytes, the limit is %d", size, b.cfg.DataMaxBytes)
+	if size > b.cfg.MaxDataBytes {
+		return ack.Failf(ack.BufferFull, "data_limit: the agent's data would have %d bytes, the limit is %d. Fix: delete some, or raise Config.MaxDataBytes",
+			size, b.cfg.MaxDataBytes)
 	}
 	if err := store.Room(b.store); err != nil {
 		return ack.Failf(ack.BufferFull, "%v", err)

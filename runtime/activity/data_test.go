@@ -193,7 +193,7 @@ func TestDataCounter(t *testing.T) {
 // TestDataLimits refuses what is too large, and keeps the outcome open for another one.
 func TestDataLimits(t *testing.T) {
 	t.Parallel()
-	g := memoryGround(t, activity.Config{DataMaxBytes: 100})
+	g := memoryGround(t, activity.Config{MaxDataBytes: 100})
 	long := strings.Repeat("k", activity.MaxDataKey)
 	refused := func(want ack.Code, err error) {
 		t.Helper()
@@ -239,7 +239,7 @@ func TestDataLimits(t *testing.T) {
 	tx = g.BeginData(g.ctx)
 	set(t, tx, "l", "")
 	refused(ack.BufferFull, g.CommitData(g.ctx, tx))
-	g.cfg.DataMaxBytes = 10 // less than there is: it may only shrink
+	g.cfg.MaxDataBytes = 10 // less than there is: it may only shrink
 	g.reopenWith()
 	g.write(map[string]string{"k": "shorter, and still more than ten"})
 	g.write(map[string]string{"k": "short"})

@@ -20,7 +20,7 @@ const maxAliases = 64
 
 // RecordIn records a delivered message, durably, and tells what it is; for a repeated one it waits until what was recorded
 // before is durable. A message is known by producer, address and token, or by producer and message id when it has no
-// token. For Repeated and Finished the record says what to answer. Beyond MaxIn, and when DedupMaxBytes is used up
+// token. For Repeated and Finished the record says what to answer. Beyond MaxIn, and when MaxDedupBytes is used up
 // or the disk is nearly full, new messages are refused as BUFFER_FULL.
 func (b *Buffer) RecordIn(ctx context.Context, a Arrival) (Verdict, *storagepb.InRecord, error) {
 	if a.Envelope.GetMessageId() == "" || a.Envelope.GetProducerId() == "" {
@@ -114,11 +114,14 @@ func (b *Buffer) room() error {
 	}
 	switch n := b.meta.totals.dedupBytes(); {
 	case b.in.active >= b.cfg.MaxIn:
-		return ack.Rejectf(ack.BufferFull, "%d received messages are open, the limit is %d", b.in.active, b.cfg.MaxIn)
+		return ack.Rejectf(ack.BufferFull, "%d received messages are open, the limit is %d. Fix: try again later, or raise the receiver's Config.MaxIn",
+			b.in.active, b.cfg.MaxIn)
 	case len(b.in.owing) >= b.cfg.MaxIn:
-		return ack.Rejectf(ack.BufferFull, "%d received messages wait for their answers to be sent, the limit is %d", len(b.in.owing), b.cfg.MaxIn)
-	case n >= b.cfg.DedupMaxBytes:
-		return ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d", n, b.cfg.DedupMaxBytes)
+		return ack.Rejectf(ack.BufferFull, "%d received messages wait for their answers to be sent, the limit is %d. "+
+			"Fix: try again later, or raise the receiver's Config.MaxIn", len(b.in.owing), b.cfg.MaxIn)
+	case n >= b.cfg.MaxDedupBytes:
+		return ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d. "+
+			"Fix: try again later, or raise the receiver's Config.MaxDedupBytes", n, b.cfg.MaxDedupBytes)
 	default:
 		return nil
 	}

@@ -43,7 +43,7 @@ func (b *Buffer) BeginStreamIn(seq, run uint64, resume bool) (*storagepb.InStrea
 }
 
 // FrameIn stores the next frame of a run, durably, and returns its number, from 1. ErrFinished when the message has
-// ended or a later run has begun; *ack.Error with BUFFER_FULL when DedupMaxBytes is used up.
+// ended or a later run has begun; *ack.Error with BUFFER_FULL when MaxDedupBytes is used up.
 func (b *Buffer) FrameIn(ctx context.Context, seq, run uint64, f *storagepb.Frame) (uint64, error) {
 	value, err := encode(f)
 	if err != nil {
@@ -67,7 +67,8 @@ func (b *Buffer) frameIn(seq, run uint64, value []byte) (uint64, store.Mark, err
 		return 0, 0, fmt.Errorf("a later run of the handler has begun: %w", ErrFinished)
 	}
 	if used, ok := b.frameRoom(); !ok {
-		return 0, 0, ack.Failf(ack.BufferFull, "%d bytes of frames and of what is kept for deduplication are stored, the limit is %d", used, b.cfg.DedupMaxBytes)
+		return 0, 0, ack.Failf(ack.BufferFull, "%d bytes of frames and of what is kept for deduplication are stored, the limit is %d. "+
+			"Fix: try again later, or raise Config.MaxDedupBytes of the agent that streams", used, b.cfg.MaxDedupBytes)
 	}
 	now := proto.CloneOf(e.stream)
 	now.Stored++

@@ -89,7 +89,7 @@ func TestKeys(t *testing.T) {
 
 func TestKeyedWorkBounded(t *testing.T) {
 	t.Parallel()
-	each(t, activity.Config{DedupMaxBytes: 2000, DedupWindow: time.Hour, KeepAge: time.Hour, InKeep: time.Hour}, func(t *testing.T, g *ground, step func()) {
+	each(t, activity.Config{MaxDedupBytes: 2000, DedupWindow: time.Hour, KeepAge: time.Hour, InKeep: time.Hour}, func(t *testing.T, g *ground, step func()) {
 		set := func(r *storagepb.OutRecord) { r.KeyKind = content }
 		n := 0
 		var err error

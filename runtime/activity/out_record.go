@@ -105,7 +105,7 @@ func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, e
 	switch {
 	case err == nil:
 		if kind == storagepb.KeyKind_KEY_KIND_CALLER && !bytes.Equal(same.GetPayloadHash(), rec.GetPayloadHash()) {
-			return nil, false, 0, ack.Rejectf(ack.ValidationError, "token_reused: the key of %s was used with another payload", rec.GetToken())
+			return nil, false, 0, ack.Rejectf(ack.ValidationError, "token_reused: the key of %s was used with another payload. Fix: use a key for one payload only", rec.GetToken())
 		}
 		return same, true, b.markOf(same), nil
 	case !errors.Is(err, ErrUnknown):
@@ -115,10 +115,11 @@ func (b *Buffer) recordOut(n *newOut) (*storagepb.OutRecord, bool, store.Mark, e
 		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%v", err)
 	}
 	if open := len(b.out.entries); open >= b.cfg.MaxOut {
-		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d operations are open, the limit is %d", open, b.cfg.MaxOut)
+		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d operations are open, the limit is %d. Fix: wait until some have ended, or raise Config.MaxOut", open, b.cfg.MaxOut)
 	}
-	if kept := b.meta.totals.dedupBytes(); keyed(kind) && kept >= b.cfg.DedupMaxBytes {
-		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d", kept, b.cfg.DedupMaxBytes)
+	if kept := b.meta.totals.dedupBytes(); keyed(kind) && kept >= b.cfg.MaxDedupBytes {
+		return nil, false, 0, ack.Rejectf(ack.BufferFull, "%d bytes are kept for deduplication, the limit is %d. Fix: try again when older outcomes have gone, "+
+			"send without a key, or raise Config.MaxDedupBytes", kept, b.cfg.MaxDedupBytes)
 	}
 	id := rec.GetAttempts()[0].GetMessageId()
 	if b.out.byMessage[id] != nil {

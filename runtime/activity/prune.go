@@ -42,7 +42,7 @@ type step struct {
 
 // Prune removes what need not be kept any more, a little at a time, so that others can work in between: handled
 // operations beyond KeepBodies or KeepAge; unhandled ones KeepAge after their end or after Open, whichever is later, or
-// beyond DedupMaxBytes; those with a content key or a caller's key after DedupWindow, when they become one of the former;
+// beyond MaxDedupBytes; those with a content key or a caller's key after DedupWindow, when they become one of the former;
 // payloads of received messages beyond KeepBodies or KeepAge, and their records after InKeep. What is active, or owes
 // envelopes, stays, and so do the results of operations that an active message's handler may send again.
 func (b *Buffer) Prune(ctx context.Context) (PruneResult, error) {
@@ -74,7 +74,7 @@ func (p *pruning) run(ctx context.Context) error {
 	}{
 		{outKeyed, func(k kept, _ totals) bool { return over(k.at, cfg.DedupWindow) }, (*step).release, 0},
 		{outUnhandled, func(k kept, t totals) bool {
-			return over(later(k.at), cfg.KeepAge) || t[outUnhandled].bytes > cfg.DedupMaxBytes
+			return over(later(k.at), cfg.KeepAge) || t[outUnhandled].bytes > cfg.MaxDedupBytes
 		}, (*step).removeOut, outHeld},
 		{outHandled, func(k kept, t totals) bool {
 			return over(k.at, cfg.KeepAge) || t[outHandled].records > int64(cfg.KeepBodies)

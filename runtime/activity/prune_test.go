@@ -101,7 +101,7 @@ func TestPruneUnhandled(t *testing.T) {
 	assert.Empty(t, g.unhandled("a.S/M"))
 	assert.Zero(t, g.Stats().OutUnhandled)
 
-	g.cfg.DedupMaxBytes = 2000
+	g.cfg.MaxDedupBytes = 2000
 	g.reopen2()
 	g.done(100, false)
 	r := g.prune()

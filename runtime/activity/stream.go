@@ -30,5 +30,5 @@ func (b *Buffer) frame(prefix string, record, run, n uint64, what string) (*stor
 // frameRoom tells whether the buffer has room for more frames: they share the bound of what is kept for deduplication.
 func (b *Buffer) frameRoom() (used int64, ok bool) {
 	used = b.frameBytes + b.meta.totals.dedupBytes()
-	return used, used < b.cfg.DedupMaxBytes
+	return used, used < b.cfg.MaxDedupBytes
 }

@@ -265,7 +265,7 @@ func TestFramesGoWithTheirRecords(t *testing.T) {
 
 func TestFramesAreBounded(t *testing.T) {
 	t.Parallel()
-	each(t, activity.Config{DedupMaxBytes: 2000}, func(t *testing.T, g *ground, step func()) {
+	each(t, activity.Config{MaxDedupBytes: 2000}, func(t *testing.T, g *ground, step func()) {
 		_, in := g.receive(g.arrival("token", 0))
 		_, err := g.BeginStreamIn(in.GetSequence(), 1, false)
 		require.NoError(t, err)

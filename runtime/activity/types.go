@@ -133,33 +133,44 @@ type Stats struct {
 	InOwing int
 	// OutFinished, OutUnhandled and InFinished count what has ended and is kept; OutFinished includes OutUnhandled.
 	OutFinished, OutUnhandled, InFinished int
-	// DedupBytes is what is kept to recognise repeated messages, DedupMaxBytes its limit.
-	DedupBytes, DedupMaxBytes int64
-	// DataKeys counts the agent's own data, DataBytes is its size, DataMaxBytes its limit.
+	// DedupBytes is what is kept to recognise repeated messages, MaxDedupBytes its limit.
+	DedupBytes, MaxDedupBytes int64
+	// DataKeys counts the agent's own data, DataBytes is its size, MaxDataBytes its limit.
 	DataKeys                int
-	DataBytes, DataMaxBytes int64
+	DataBytes, MaxDataBytes int64
 	// Warning tells that a limit is 80 % used or more.
 	Warning bool
 }
 
-// Fullest returns which limit is used most, in words, and how much of it in percent. Warning is 80 % of any.
-func (s Stats) Fullest() (what string, percent int) {
+// Usage is how much of a limit is used.
+type Usage struct {
+	// What is limited, in words, and Field of Config its limit.
+	What, Field string
+	// Percent is how much of the limit is used.
+	Percent int
+}
+
+// Fullest returns the limit of which most is used. Warning is 80 % of any.
+func (s Stats) Fullest() Usage {
+	var fullest Usage
 	for _, l := range []struct {
-		what    string
-		n, most int64
+		what, field string
+		n, most     int64
 	}{
-		{"operations", int64(s.OutActive), int64(s.MaxOut)}, {"received messages", int64(s.InActive), int64(s.MaxIn)},
-		{"received messages with unsent answers", int64(s.InOwing), int64(s.MaxIn)},
-		{"bytes kept for deduplication", s.DedupBytes, s.DedupMaxBytes}, {"bytes of handlers' data", s.DataBytes, s.DataMaxBytes},
+		{"operations", "MaxOut", int64(s.OutActive), int64(s.MaxOut)},
+		{"received messages", "MaxIn", int64(s.InActive), int64(s.MaxIn)},
+		{"received messages with unsent answers", "MaxIn", int64(s.InOwing), int64(s.MaxIn)},
+		{"bytes kept for deduplication", "MaxDedupBytes", s.DedupBytes, s.MaxDedupBytes},
+		{"bytes of handlers' data", "MaxDataBytes", s.DataBytes, s.MaxDataBytes},
 	} {
 		if l.most <= 0 {
 			continue
 		}
-		if p := int(min(l.n, 1000*l.most) * 100 / l.most); what == "" || p > percent {
-			what, percent = l.what, p
+		if p := int(min(l.n, 1000*l.most) * 100 / l.most); fullest.What == "" || p > fullest.Percent {
+			fullest = Usage{What: l.what, Field: l.field, Percent: p}
 		}
 	}
-	return what, percent
+	return fullest
 }
 
 // PruneResult counts what Prune removed.

@@ -114,7 +114,8 @@ func New(cfg Config, s store.Store) (*Agent, error) {
 		}
 	}
 	a.buf, err = activity.Open(a.base, s, activity.Config{
-		MaxOut: cfg.MaxOut, MaxIn: cfg.MaxIn, DataMaxBytes: cfg.MaxDataBytes, Logger: a.log,
+		MaxOut: cfg.MaxOut, MaxIn: cfg.MaxIn, MaxDataBytes: cfg.MaxDataBytes, MaxDedupBytes: cfg.MaxDedupBytes,
+		DedupWindow: cfg.DedupWindow, InKeep: cfg.InKeep, KeepBodies: cfg.KeepBodies, KeepAge: cfg.KeepAge, Logger: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: open the activity buffer: %w", cfg.ID, err)

@@ -29,6 +29,7 @@ func TestCapacityIsSaid(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, nearly, strings.Count(log.String(), "the activity buffer is nearly full"))
 			require.Equal(t, full, strings.Count(log.String(), "the activity buffer is full"))
+			require.Equal(t, nearly+full, strings.Count(log.String(), "Fix: find out what does not move with sw4rm buffer ls, or raise Config.MaxOut"))
 			require.Equal(t, again, strings.Count(log.String(), "the activity buffer has room again"))
 		}
 		send := func(n int) {

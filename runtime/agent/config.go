@@ -50,11 +50,30 @@ type Config struct {
 	// DefaultMaxInboundBytes.
 	MaxInbound      int
 	MaxInboundBytes int64
-	// MaxOut and MaxIn bound the buffer's active records. Default: 10,000 each.
+	// MaxOut bounds the operations that are open in the activity buffer, MaxIn the received messages that are, and those
+	// whose answers the router has still to take. Beyond them sends, or messages that arrive, are refused with BUFFER_FULL.
+	// Default: 10,000 each.
 	MaxOut, MaxIn int
-	// MaxDataBytes bounds the data that handlers store with exchange.TxFrom, keys and values together. Default:
-	// activity.DefaultDataMaxBytes, 64 MiB.
+	// MaxDataBytes bounds the data that handlers store with exchange.TxFrom, keys and values together, in bytes. A handler
+	// that needs more fails with BUFFER_FULL. Default: activity.DefaultMaxDataBytes, 64 MiB.
 	MaxDataBytes int64
+	// MaxDedupBytes bounds what is kept for DedupWindow and InKeep, and with it the frames of open streams, in bytes. At the
+	// bound messages that arrive, sends with a key and frames are refused with BUFFER_FULL; neither window gets shorter.
+	// Results that nobody handled have the same bound; beyond it the oldest are dropped, which the log says. Default:
+	// activity.DefaultMaxDedupBytes, 1 GiB.
+	MaxDedupBytes int64
+	// DedupWindow is how long the outcome of an operation with a key is returned to those that send it again, from its end.
+	// Less than the default is less than the protocol asks for (SW4RM spec 11.2). Default: activity.DefaultDedupWindow, 1 h.
+	DedupWindow time.Duration
+	// InKeep is how long finished received messages are remembered, with their replies, so that repeated ones are answered
+	// and not run again. It is no shorter than DedupWindow, and should be as long as senders may repeat a message. Default:
+	// activity.DefaultInKeep, 25 h, which is an hour more than the default deadline; DedupWindow when that is longer.
+	InKeep time.Duration
+	// KeepBodies and KeepAge bound how many other finished operations stay for inspection, and how many payloads of finished
+	// received messages, and for how long; what is beyond either is removed. Results that nobody handled stay for KeepAge
+	// whatever their number. Defaults: activity.DefaultKeepBodies, 10,000, and activity.DefaultKeepAge, 24 h.
+	KeepBodies int
+	KeepAge    time.Duration
 	// MinFreeDisk is how many bytes must be free on the disk of DataDir for new work: below it sends and messages that
 	// arrive are refused with BUFFER_FULL, note min_free_disk, while replies, outcomes and acknowledgements are still
 	// stored. Default: DefaultMinFreeDisk; 1 is as good as none.
@@ -104,7 +123,11 @@ func (c Config) Complete() (Config, error) {
 		def  int64
 	}{
 		{"MaxInboundBytes", &c.MaxInboundBytes, DefaultMaxInboundBytes},
-		{"MaxDataBytes", &c.MaxDataBytes, activity.DefaultDataMaxBytes},
+		{"MaxDataBytes", &c.MaxDataBytes, activity.DefaultMaxDataBytes},
+		{"MaxDedupBytes", &c.MaxDedupBytes, activity.DefaultMaxDedupBytes},
+		{"DedupWindow", (*int64)(&c.DedupWindow), int64(activity.DefaultDedupWindow)},
+		{"InKeep", (*int64)(&c.InKeep), int64(max(activity.DefaultInKeep, c.DedupWindow))},
+		{"KeepAge", (*int64)(&c.KeepAge), int64(activity.DefaultKeepAge)},
 		{"MinFreeDisk", &c.MinFreeDisk, DefaultMinFreeDisk},
 		{"DrainTimeout", (*int64)(&c.DrainTimeout), int64(DefaultDrainTimeout)},
 		{"Heartbeat", (*int64)(&c.Heartbeat), int64(DefaultHeartbeat)},
@@ -123,10 +146,15 @@ func (c Config) Complete() (Config, error) {
 		{"MaxEnvelopeBytes", &c.MaxEnvelopeBytes, envelope.DefaultMaxBytes},
 		{"MaxOut", &c.MaxOut, activity.DefaultMaxOut},
 		{"MaxIn", &c.MaxIn, activity.DefaultMaxIn},
+		{"KeepBodies", &c.KeepBodies, activity.DefaultKeepBodies},
 	} {
 		if err := fill(n.name, n.v, n.def); err != nil {
 			return c, err
 		}
+	}
+	if c.InKeep < c.DedupWindow {
+		return c, fmt.Errorf("agent: Config.InKeep %v is shorter than Config.DedupWindow %v, within which repeated messages must be known. "+
+			"Fix: make InKeep at least as long", c.InKeep, c.DedupWindow)
 	}
 	return c, nil
 }

@@ -53,10 +53,12 @@ func config(tb table) {
 		"MaxHandlers": {MaxHandlers: -1}, "MaxInbound": {MaxInbound: -1}, "MaxInboundBytes": {MaxInboundBytes: -1}, "MaxOut": {MaxOut: -1}, "MaxIn": {MaxIn: -1},
 		"MaxDataBytes": {MaxDataBytes: -1}, "MinFreeDisk": {MinFreeDisk: -1}, "MaxEnvelopeBytes": {MaxEnvelopeBytes: -1},
 		"DrainTimeout": {DrainTimeout: -time.Second}, "Heartbeat": {Heartbeat: -1},
+		"MaxDedupBytes": {MaxDedupBytes: -1}, "DedupWindow": {DedupWindow: -1}, "InKeep": {InKeep: -1}, "KeepBodies": {KeepBodies: -1}, "KeepAge": {KeepAge: -1},
 	} {
 		c.ID = "a"
 		wrong("a negative "+field, field, c)
 	}
+	wrong("a memory shorter than the window", "InKeep", agent.Config{ID: "a", InKeep: time.Minute})
 }
 
 func environment(tb table) {

@@ -268,7 +268,7 @@ func ImportSDK(ctx context.Context, dir string, from io.Reader, o SDKImport, log
 	return write(ctx, dir, func(s store.Store) error {
 		i := sdkImporter{ctx: ctx, o: o, out: out, now: time.Now()}
 		if i.b, err = activity.Open(ctx, s, activity.Config{
-			MaxOut: len(file.Records) + 1, MaxIn: len(file.Records) + 1, DedupMaxBytes: 1 << 40, Now: func() time.Time { return i.now },
+			MaxOut: len(file.Records) + 1, MaxIn: len(file.Records) + 1, MaxDedupBytes: 1 << 40, Now: func() time.Time { return i.now },
 		}); err != nil {
 			return err
 		}
