@@ -30,25 +30,25 @@ const (
 // check tells what is wrong with a descriptor.
 func check(d *registrypb.AgentDescriptor) error {
 	if d == nil {
-		return errors.New("the agent's descriptor is missing")
+		return errors.New("the agent's descriptor is missing. Fix: set agent in the request")
 	}
 	if err := address.CheckName("agent id", d.GetAgentId()); err != nil {
 		return err
 	}
 	if d.GetAgentId() == queue.RouterID {
-		return fmt.Errorf("agent id %q is reserved", queue.RouterID)
+		return fmt.Errorf("agent id %q is reserved. Fix: choose another id", queue.RouterID)
 	}
 	if n := len(d.GetName()); n > maxName {
-		return fmt.Errorf("name has %d bytes, the limit is %d", n, maxName)
+		return fmt.Errorf("name has %d bytes, the limit is %d. Fix: shorten it", n, maxName)
 	}
 	if n := len(d.GetDescription()); n > maxDescription {
-		return fmt.Errorf("description has %d bytes, the limit is %d", n, maxDescription)
+		return fmt.Errorf("description has %d bytes, the limit is %d. Fix: shorten it", n, maxDescription)
 	}
 	if n := len(strings.Fields(d.GetDescription())); n > maxDescriptionWords {
-		return fmt.Errorf("description has %d words, the limit is %d", n, maxDescriptionWords)
+		return fmt.Errorf("description has %d words, the limit is %d. Fix: shorten it", n, maxDescriptionWords)
 	}
 	if n := len(d.GetCapabilities()); n > maxCapabilities {
-		return fmt.Errorf("there are %d capabilities, the limit is %d", n, maxCapabilities)
+		return fmt.Errorf("there are %d capabilities, the limit is %d. Fix: divide them among several agents", n, maxCapabilities)
 	}
 	for _, c := range d.GetCapabilities() {
 		if err := address.CheckName("capability", c); err != nil {
@@ -62,18 +62,18 @@ func check(d *registrypb.AgentDescriptor) error {
 		return err
 	}
 	if n := len(d.GetPublicKey()); n > maxPublicKey {
-		return fmt.Errorf("public_key has %d bytes, the limit is %d", n, maxPublicKey)
+		return fmt.Errorf("public_key has %d bytes, the limit is %d. Fix: send the key alone", n, maxPublicKey)
 	}
 	return nil
 }
 
 func checkList(what string, list []string) error {
 	if len(list) > maxListed {
-		return fmt.Errorf("%s has %d entries, the limit is %d", what, len(list), maxListed)
+		return fmt.Errorf("%s has %d entries, the limit is %d. Fix: list fewer", what, len(list), maxListed)
 	}
 	for _, s := range list {
 		if len(s) > maxListedBytes {
-			return fmt.Errorf("%s has an entry with %d bytes, the limit is %d", what, len(s), maxListedBytes)
+			return fmt.Errorf("%s has an entry with %d bytes, the limit is %d. Fix: shorten it", what, len(s), maxListedBytes)
 		}
 	}
 	return nil

@@ -134,7 +134,8 @@ func (r *Registry) RegisterAgent(ctx context.Context, req *registrypb.RegisterAg
 	defer unlock()
 	id := d.GetAgentId()
 	if !r.room(id) {
-		return &registrypb.RegisterAgentResponse{Reason: fmt.Sprintf("buffer_full: the registry knows %d agents and takes no more", r.opts.MaxAgents)}, nil
+		return &registrypb.RegisterAgentResponse{Reason: fmt.Sprintf("buffer_full: the registry knows %d agents, the limit is %d. "+
+			"Fix: call DeregisterAgent for those that are gone", r.opts.MaxAgents, r.opts.MaxAgents)}, nil
 	}
 	var b store.Batch
 	b.Set([]byte(keyAgent+id), value)
@@ -217,10 +218,10 @@ func (r *Registry) write(ctx context.Context, b *store.Batch) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrClosed):
-		return status.Error(codes.Unavailable, "the registry is going down")
+		return status.Error(codes.Unavailable, "the registry is going down. Fix: try again")
 	default:
 		r.log.ErrorContext(ctx, "the registry cannot write", "error", err)
-		return status.Error(codes.Internal, "the registry's store has failed")
+		return status.Error(codes.Internal, "the registry's store has failed. Fix: mend its disk, which its log names, and start it again")
 	}
 }
 

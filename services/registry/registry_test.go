@@ -151,6 +151,7 @@ func TestBadDescriptors(t *testing.T) {
 		require.False(t, got.GetAccepted(), name)
 		require.True(t, strings.HasPrefix(got.GetReason(), "validation_error: "), got.GetReason())
 		require.Contains(t, got.GetReason(), name)
+		require.Contains(t, got.GetReason(), "Fix: ")
 	}
 	got, err := c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{})
 	require.NoError(t, err)
@@ -166,6 +167,9 @@ func TestTheNumberOfAgentsIsBounded(t *testing.T) {
 		got, err := c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{Agent: descriptor(fmt.Sprint("a", i))})
 		require.NoError(t, err)
 		require.Equal(t, want, got.GetAccepted(), got.GetReason())
+		if !want {
+			require.Equal(t, "buffer_full: the registry knows 2 agents, the limit is 2. Fix: call DeregisterAgent for those that are gone", got.GetReason())
+		}
 	}
 	got, err := c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{Agent: descriptor("a0")})
 	require.NoError(t, err)
@@ -180,6 +184,7 @@ func TestAFailedStoreIsAnError(t *testing.T) {
 	s.Fail(fmt.Errorf("disk full"))
 	_, err = c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{Agent: descriptor("a")})
 	require.Equal(t, codes.Internal, status.Code(err))
+	require.ErrorContains(t, err, "Fix: mend its disk")
 	require.Nil(t, r.Capabilities("a"), "what is not durable is not known")
 }
 
