@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sw4rm/sw4rm-go/runtime/address"
-	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
@@ -149,11 +148,6 @@ func (r *registry) admit(d *exchange.Descriptor, what string, missing bool, take
 		return false, mistake(name, "the "+what+" is nil", "pass a function")
 	case twice:
 		return false, mistake(name, "the exchange has a "+what+" already", "register each "+what+" once for an agent")
-	}
-	if t := d.Policy().ContentType; t != "" {
-		if _, err := envelope.ParseContentType(t); err != nil {
-			return false, mistake(name, err.Error(), "use a content type that this module can read")
-		}
 	}
 	return true, nil
 }

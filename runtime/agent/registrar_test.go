@@ -85,7 +85,7 @@ func TestStartRefusesContentTypesThatCannotBeRead(t *testing.T) {
 			a := net.Agent("a")
 			exchange.NewCall[text, text]("test.v1.Echo/Foreign", exchange.ContentType(contentType)).Handle(a, echo)
 			err := a.Start(t.Context())
-			assert.ErrorContains(t, err, "register test.v1.Echo/Foreign: content type", contentType)
+			assert.ErrorContains(t, err, "exchange test.v1.Echo/Foreign: content type", contentType)
 			assert.ErrorContains(t, err, problem, contentType)
 			require.NoError(t, a.Close())
 		}

@@ -3,6 +3,8 @@ package envelope
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sw4rm/sw4rm-go/runtime/internal/mediatype"
 )
 
 // Media types of payloads that every agent understands.
@@ -23,9 +25,9 @@ const (
 
 const (
 	// MaxContentType is the largest length of a content type in bytes.
-	MaxContentType = 1 << 10
+	MaxContentType = mediatype.MaxLength
 	// MaxParam is the largest length of a parameter's value in bytes.
-	MaxParam = 256
+	MaxParam = mediatype.MaxParam
 )
 
 // The parameters that name an exchange and a recipient.
@@ -104,46 +106,16 @@ func (c ContentType) Validate() error {
 // without " and \, or tokens. Repeated parameters, values above MaxParam and types above MaxContentType are a
 // *ContentTypeError; unknown parameters are kept in Extra.
 func ParseContentType(s string) (ContentType, error) {
-	fail := func(format string, args ...any) (ContentType, error) {
+	var c ContentType
+	media, problem := mediatype.Parse(s, func(name, value string) { c.set(Param{name, value}) })
+	if problem != "" {
 		short := s
 		if len(short) > MaxParam {
 			short = short[:MaxParam] + "…"
 		}
-		return ContentType{}, &ContentTypeError{Type: short, Problem: fmt.Sprintf(format, args...)}
+		return ContentType{}, &ContentTypeError{Type: short, Problem: problem}
 	}
-	if len(s) > MaxContentType {
-		return fail("has %d bytes, more than %d", len(s), MaxContentType)
-	}
-	media, rest, more := strings.Cut(s, ";")
-	media = strings.ToLower(trim(media))
-	kind, sub, ok := strings.Cut(media, "/")
-	if !ok || !isToken(kind) || !isToken(sub) {
-		return fail("does not begin with type/subtype")
-	}
-	c := ContentType{Media: media}
-	seen := make(map[string]bool, 4)
-	for more {
-		rest = trim(rest)
-		if rest == "" { // many writers end with a semicolon
-			break
-		}
-		p, after, problem := parseParam(rest)
-		if problem != "" {
-			return fail("%s", problem)
-		}
-		if seen[p.Name] {
-			return fail("has the parameter %s twice", p.Name)
-		}
-		seen[p.Name] = true
-		c.set(p)
-		rest, more = trim(after), false
-		if rest != "" {
-			if rest[0] != ';' {
-				return fail("has %q where a semicolon belongs", rest[0])
-			}
-			rest, more = rest[1:], true
-		}
-	}
+	c.Media = media
 	return c, nil
 }
 
@@ -163,55 +135,4 @@ func (c *ContentType) set(p Param) {
 	}
 }
 
-// parseParam reads name=value from the beginning of s, and returns what follows it.
-func parseParam(s string) (p Param, rest, problem string) {
-	name, value, ok := strings.Cut(s, "=")
-	name = strings.ToLower(trim(name))
-	if !ok || !isToken(name) {
-		return p, "", "has a parameter that is not name=value"
-	}
-	value = trim(value)
-	if strings.HasPrefix(value, `"`) {
-		end := strings.IndexByte(value[1:], '"')
-		if end < 0 {
-			return p, "", fmt.Sprintf("has no closing quote after %s", name)
-		}
-		value, rest = value[1:1+end], value[end+2:]
-		for i := range len(value) {
-			if c := value[i]; c < ' ' || c > '~' || c == '\\' {
-				return p, "", fmt.Sprintf("has %q in the value of %s", c, name)
-			}
-		}
-	} else {
-		if end := strings.IndexAny(value, "; \t"); end >= 0 {
-			value, rest = value[:end], value[end:]
-		}
-		// Peers write methods and addresses without quotes.
-		if !isTokenWith(value, ":/") {
-			return p, "", fmt.Sprintf("has a value of %s that is neither quoted nor a token", name)
-		}
-	}
-	if len(value) > MaxParam {
-		return p, "", fmt.Sprintf("has a value of %s with %d bytes, more than %d", name, len(value), MaxParam)
-	}
-	return Param{Name: name, Value: value}, rest, ""
-}
-
 func trim(s string) string { return strings.Trim(s, " \t") }
-
-// isToken tells whether s is a token of RFC 9110, section 5.6.2.
-func isToken(s string) bool { return isTokenWith(s, "") }
-
-// isTokenWith is isToken with more characters.
-func isTokenWith(s, more string) bool {
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0, strings.IndexByte(more, c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
-}

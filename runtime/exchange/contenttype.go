@@ -2,12 +2,10 @@ package exchange
 
 import (
 	"fmt"
-	"mime"
 	"strings"
-)
 
-// maxContentType is the longest content type of an envelope.
-const maxContentType = 1 << 10
+	"github.com/sw4rm/sw4rm-go/runtime/internal/mediatype"
+)
 
 // ContentType makes messages carry exactly this content type, such as "application/json" or
 // "application/vnd.sw4rm.scheduler.command+json;v=1", for peers that compare content types as they are. It must be a
@@ -36,28 +34,36 @@ func FormatOf(contentType string) (Format, bool) {
 	}
 }
 
-// validateContentType tells what is wrong with the content type that a policy asks for.
+// validateContentType tells what is wrong with the content type that a policy asks for. The rule is that for what agents
+// receive: a type that passes can be read by its receiver, and found again by a handler that asks for it.
 func (p Policy) validateContentType() error {
 	if p.ContentType == "" {
 		return nil
 	}
-	if len(p.ContentType) > maxContentType {
-		return fmt.Errorf("the content type has %d bytes, more than %d", len(p.ContentType), maxContentType)
-	}
-	_, params, err := mime.ParseMediaType(p.ContentType)
-	if err != nil {
-		return fmt.Errorf("content type %q: %w", p.ContentType, err)
-	}
-	for _, name := range []string{"message", "method", "kind", "to"} {
-		if _, taken := params[name]; taken {
-			return fmt.Errorf("content type %q has the parameter %s, by which this module names exchanges. Fix: leave it out", p.ContentType, name)
+	taken := ""
+	_, problem := mediatype.Parse(p.ContentType, func(name, _ string) {
+		switch name {
+		case "message", "method", "kind", "to":
+			taken = name
 		}
-	}
-	switch f, ok := FormatOf(p.ContentType); {
-	case !ok:
-		return fmt.Errorf("content type %q is neither protobuf nor JSON", p.ContentType)
+	})
+	f, known := FormatOf(p.ContentType)
+	fix := ""
+	switch {
+	case problem != "":
+		fix = "write type/subtype;name=value, each name once and no value with escapes"
+	case taken != "":
+		problem, fix = "has the parameter "+taken+", by which this module names exchanges and recipients", "leave it out"
+	case !known:
+		problem, fix = "is neither protobuf nor JSON", "write application/json, application/protobuf, or a type that ends in +json or +protobuf"
 	case f != p.Format:
-		return fmt.Errorf("content type %q is of another format than the one that was asked for. Fix: leave out the format", p.ContentType)
+		problem, fix = "is of another format than the one that was asked for", "leave out the format"
+	default:
+		return nil
 	}
-	return nil
+	shown := p.ContentType
+	if len(shown) > mediatype.MaxParam {
+		shown = shown[:mediatype.MaxParam] + "…"
+	}
+	return fmt.Errorf("content type %q %s. Fix: %s", shown, problem, fix)
 }

@@ -48,15 +48,24 @@ func TestContentTypeDecidesTheFormat(t *testing.T) {
 	}
 	for contentType, problem := range map[string]string{
 		"text/plain":                     "neither protobuf nor JSON",
-		"application/":                   "",
+		"application/":                   "type/subtype",
 		`application/json; method="a/b"`: "parameter method",
 		"application/json; TO=agent":     "parameter to",
-		"application/json; v=1; v=2":     "",
-		"application/json; v=\"":         "",
+		"application/json; v=1; V=2":     "parameter v twice",
+		"application/json; v=\"":         "closing quote",
 		strings.Repeat("x", 2000) + "/y": "2002 bytes",
+		// What MIME allows, and agents cannot read.
+		`application/json; v="a\"b"`:                        `'\\'`,
+		`application/json; v="é"`:                           "in the value of v",
+		"application/json; v=" + strings.Repeat("x", 300):   "300 bytes",
+		"application/json; v=1" + strings.Repeat(" ", 1100): "1121 bytes",
+		"application/json; v=1 (a comment)":                 "where a semicolon belongs",
 	} {
-		p := exchange.NewOneWay[text]("a.S/M", exchange.ContentType(contentType)).Descriptor().Policy()
-		assert.ErrorContains(t, p.Validate(), problem, contentType)
+		policy := exchange.NewOneWay[text]("a.S/M", exchange.ContentType(contentType)).Descriptor().Policy()
+		err := policy.Validate()
+		assert.ErrorContains(t, err, problem, contentType)
+		assert.ErrorContains(t, err, "Fix: ", contentType)
+		assert.Less(t, len(err.Error()), 512)
 	}
 	p := exchange.NewOneWay[text]("a.S/M", exchange.ContentType("application/protobuf"), exchange.JSON).Descriptor().Policy()
 	assert.ErrorContains(t, p.Validate(), "another format")
@@ -115,6 +124,19 @@ func TestEverySettingCanBeGivenForOneCall(t *testing.T) {
 		})
 	}
 	assert.Zero(t, sent(t, x, exchange.TTL(0)).Policy.TTL, "zero is a setting too")
+}
+
+// TestPoliciesThatCannotBeKept names the setting, its bound and what to do.
+func TestPoliciesThatCannotBeKept(t *testing.T) {
+	x := exchange.NewOneWay[text]("a.S/M")
+	for problem, option := range map[string]exchange.SendOption{
+		"TTL -1s is below 0s. Fix: use at least that":                                                   exchange.TTL(-time.Second),
+		"0 attempts are below 1. Fix: use at least 1, which is no retry":                                exchange.MaxAttempts(0),
+		"backoff multiplier 0.5 is not between 1 and 1000. Fix: use one that is":                        exchange.Backoff(time.Second, time.Minute, 0.5),
+		"message type 77 is not one that an exchange may have. Fix: use a constant of package exchange": exchange.MessageType(77),
+	} {
+		assert.EqualError(t, sent(t, x, option).Policy.Validate(), problem)
+	}
 }
 
 func TestUnknownChoicesAreNamed(t *testing.T) {

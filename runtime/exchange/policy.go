@@ -150,19 +150,19 @@ func (p Policy) Validate() error {
 		{"largest backoff", p.Retry.MaxBackoff, p.Retry.InitialBackoff},
 	} {
 		if d.d < d.min {
-			return fmt.Errorf("%s %v is below %v", d.name, d.d, d.min)
+			return fmt.Errorf("%s %v is below %v. Fix: use at least that", d.name, d.d, d.min)
 		}
 	}
 	if p.Retry.MaxAttempts < 1 {
-		return fmt.Errorf("%d attempts are below 1", p.Retry.MaxAttempts)
+		return fmt.Errorf("%d attempts are below 1. Fix: use at least 1, which is no retry", p.Retry.MaxAttempts)
 	}
 	if !(p.Retry.Multiplier >= 1 && p.Retry.Multiplier <= 1000) {
-		return fmt.Errorf("backoff multiplier %v is not between 1 and 1000", p.Retry.Multiplier)
+		return fmt.Errorf("backoff multiplier %v is not between 1 and 1000. Fix: use one that is", p.Retry.Multiplier)
 	}
 	switch p.MessageType {
 	case Control, Data, Notification, HITLInvocation, WorktreeControl, Negotiation, ToolCall:
 	default:
-		return fmt.Errorf("message type %d is not one that an exchange may have", p.MessageType)
+		return fmt.Errorf("message type %d is not one that an exchange may have. Fix: use a constant of package exchange", p.MessageType)
 	}
 	for _, choice := range []struct {
 		name            string

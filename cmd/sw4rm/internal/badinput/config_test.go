@@ -227,6 +227,7 @@ func registration(tb table) {
 	policy("an unknown type", exchange.MessageType(77))
 	policy("a content type that is none", exchange.ContentType("json"))
 	policy("a content type with a line break", exchange.ContentType("application/json\n"))
+	policy("a content type with an escape", exchange.ContentType(unreadable))
 	for _, bad := range []string{"Say", "/Say", "test.v1.Echo/", "a b/Say", "a/b/c", "", "é/Say", strings.Repeat("x", 300) + "/Say"} {
 		tb.row(fmt.Sprintf("an exchange named %.20q", bad), func(t *testing.T) {
 			a := agenttest.New(t).Agent("a")
@@ -259,6 +260,9 @@ func registration(tb table) {
 		require.ErrorContains(t, a.Start(t.Context()), "test.v1.Echo")
 	})
 }
+
+// unreadable is a content type that MIME allows and no agent can read.
+const unreadable = `application/json; v="a\"b"`
 
 // sends has an agent send what may not be sent: a typed error, and nothing is stored.
 func sends(tb table) {
@@ -295,6 +299,11 @@ func sends(tb table) {
 	} {
 		wrong(name, ack.ValidationError, there, word, opt)
 	}
+	tb.row("a descriptor that nobody handles, with a content type that nobody can read", func(t *testing.T) {
+		_, err := exchange.NewOneWay[text]("test.v1.Echo/Tell", exchange.ContentType(unreadable)).Send(t.Context(), exchange.NewClient(a, there), word)
+		require.ErrorIs(t, err, &ack.Error{Stage: ack.Rejected, Code: ack.ValidationError})
+		require.ErrorContains(t, err, "Fix: ")
+	})
 	tb.row("nothing is stored", func(t *testing.T) {
 		s := a.Buffer().Stats()
 		require.Zero(t, s.OutActive+s.OutFinished)
