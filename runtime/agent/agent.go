@@ -148,7 +148,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	switch a.state {
 	case running, draining:
 		a.mu.Unlock()
-		return fmt.Errorf("start agent %s: it is started already", a.cfg.ID)
+		return fmt.Errorf("start agent %s: it is started already. Fix: call Start or Run once", a.cfg.ID)
 	case closed:
 		a.mu.Unlock()
 		return fmt.Errorf("start agent %s: %w", a.cfg.ID, ErrClosed)
@@ -297,7 +297,7 @@ func (a *Agent) spawn(group *sync.WaitGroup, fn func(context.Context)) {
 // failure takes an error of the buffer. A failed store stops the agent; anything else is a defect that the log shows.
 func (a *Agent) failure(doing string, err error) {
 	if errors.Is(err, store.ErrFailed) {
-		a.stop(fmt.Errorf("%w: %w", ErrStoreFailed, err))
+		a.stop(storeFailed(err))
 		return
 	}
 	if a.base.Err() == nil {
@@ -337,7 +337,7 @@ func (a *Agent) stopCause() error {
 func (a *Agent) watch(ctx context.Context) {
 	select {
 	case <-a.store.Failed():
-		a.stop(fmt.Errorf("%w: %w", ErrStoreFailed, a.store.Err()))
+		a.stop(storeFailed(a.store.Err()))
 	case <-ctx.Done():
 	}
 }

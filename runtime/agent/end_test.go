@@ -112,6 +112,7 @@ func TestAnAgentThatStoppedHoldsNobody(t *testing.T) {
 		start(t, young)
 		<-old.Failed()
 		require.ErrorIs(t, old.Err(), agent.ErrSuperseded)
+		require.ErrorContains(t, old.Err(), "Fix: run one process for each data directory")
 		select {
 		case err := <-called:
 			require.ErrorIs(t, err, agent.ErrSuperseded)

@@ -11,7 +11,7 @@ var (
 	// ErrNotStarted says that a call cannot wait for a reply before the agent runs. A sender only stores and may be used.
 	ErrNotStarted = errors.New("the agent is not started. Fix: call Start, or use the sender, which stores the message")
 	// ErrClosed says that the agent was closed.
-	ErrClosed = errors.New("the agent is closed")
+	ErrClosed = errors.New("the agent is closed. Fix: make another one on the same directory")
 	// ErrUnreachable says that there is no router. What was sent is stored and goes out when there is one.
 	ErrUnreachable = errors.New("no router is reachable")
 	// ErrStoreFailed says that the data directory could not be written. The agent has stopped; what it vouched for before
@@ -22,6 +22,11 @@ var (
 	// ErrStoreRolledBack says that the router has seen a later state of this agent's store, or its replacement.
 	ErrStoreRolledBack = errors.New("the data directory is older than one that the router has seen")
 )
+
+// storeFailed is the ErrStoreFailed with this cause.
+func storeFailed(cause error) error {
+	return fmt.Errorf("%w: %w. Fix: see to the disk of its directory, and start the program again", ErrStoreFailed, cause)
+}
 
 // errDrain is the cause of handler contexts that end because the agent closes.
 var errDrain = errors.New("the agent is closing")

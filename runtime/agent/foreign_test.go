@@ -141,7 +141,7 @@ func TestPayloadsWithoutAService(t *testing.T) {
 
 		err = note.Call(t.Context(), to(server, "client"), str("x"))
 		require.ErrorIs(t, err, &ack.Error{Stage: ack.Rejected, Code: ack.UnsupportedMessageType})
-		assert.ErrorContains(t, err, "this agent does not handle google.protobuf.StringValue")
+		assert.ErrorContains(t, err, "this agent does not handle google.protobuf.StringValue. Fix: register its handler, or address another agent")
 	})
 }
 

@@ -372,6 +372,7 @@ func TestStoreFailureStopsTheAgent(t *testing.T) {
 		disk.Fail(errors.New("no space left on device"))
 		err = <-ended
 		require.ErrorIs(t, err, agent.ErrStoreFailed)
+		require.ErrorContains(t, err, "Fix: see to the disk of its directory")
 		assert.ErrorContains(t, err, "no space left on device")
 		_, err = say.Send(t.Context(), to(a, "b"), str("x"))
 		require.Error(t, err)

@@ -254,7 +254,7 @@ func fatalGoodbye(err error) error {
 	}
 	switch bye.reason {
 	case transportpb.Goodbye_REASON_SUPERSEDED:
-		return fmt.Errorf("%w: %s", ErrSuperseded, bye.note)
+		return fmt.Errorf("%w: %s. Fix: run one process for each data directory", ErrSuperseded, bye.note)
 	case transportpb.Goodbye_REASON_STORE_ROLLED_BACK:
 		return fmt.Errorf("%w: %s. Fix: use the newest data directory, or restore this one with sw4rm buffer restore --new-instance", ErrStoreRolledBack, bye.note)
 	default:

@@ -214,7 +214,7 @@ func missingReply(rec *storagepb.OutRecord) error {
 
 func (a *Agent) decodeReply(d *exchange.Descriptor, name string, body *storagepb.Body) (proto.Message, error) {
 	if d == nil || d.NewReply() == nil {
-		return nil, fmt.Errorf("the reply of %s cannot be decoded: the exchange is not registered with this agent", name)
+		return nil, fmt.Errorf("the reply of %s cannot be decoded: the exchange is not registered with this agent. Fix: use Resume or HandleReply of the exchange", name)
 	}
 	ct, err := envelope.ParseContentType(body.GetContentType())
 	if err != nil {
@@ -222,7 +222,7 @@ func (a *Agent) decodeReply(d *exchange.Descriptor, name string, body *storagepb
 	}
 	reply := d.NewReply()
 	if want := d.ReplyName(); ct.Message != "" && ct.Message != want {
-		return nil, ack.Failf(ack.ValidationError, "the reply of %s is a %s, not a %s", name, ct.Message, want)
+		return nil, ack.Failf(ack.ValidationError, "the reply of %s is a %s, not a %s. Fix: use the same schema on both sides", name, ct.Message, want)
 	}
 	if err := envelope.Decode(ct.Media, body.GetPayload(), reply); err != nil {
 		return nil, fmt.Errorf("decode the reply of %s: %w", name, err)

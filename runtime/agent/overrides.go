@@ -86,7 +86,7 @@ func (h *handler) with(ct envelope.ContentType) (*handler, error) {
 			p.Retry.Codes, ok = parseCodes(param.Value)
 		}
 		if !ok {
-			return nil, ack.Rejectf(ack.ValidationError, "content type: the parameter %s has the value %q", param.Name, param.Value)
+			return nil, ack.Rejectf(ack.ValidationError, "content type: the parameter %s has the value %q. Fix: leave it out", param.Name, param.Value)
 		}
 	}
 	return &handler{d: h.d, fn: h.fn, policy: p}, nil

@@ -11,6 +11,12 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
+// What refuses a message that nobody handles, and one that nobody handles any more since the agent was started again.
+const (
+	notHandled      = "this agent does not handle %s. Fix: register its handler, or address another agent"
+	noLongerHandled = "this agent does not handle %s any more. Fix: register its handler again, or address another agent"
+)
+
 // resolve finds the exchange that a received message is meant for. A content type of this module's names it, by the
 // method or, for a payload by itself, by the message. Any other reaches the only exchange of its message type; with
 // several, the one that has this content type. The errors are outcomes.
@@ -20,10 +26,10 @@ func (r *registry) resolve(ct envelope.ContentType, messageType exchange.Message
 	if ct.Method != "" {
 		h := r.handlers[ct.Method]
 		if h == nil {
-			return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s", ct.Method)
+			return nil, ack.Rejectf(ack.UnsupportedMessageType, notHandled, ct.Method)
 		}
 		if want := h.d.RequestName(); ct.Message != "" && ct.Message != want {
-			return nil, ack.Rejectf(ack.ValidationError, "%s takes a %s, not a %s", ct.Method, want, ct.Message)
+			return nil, ack.Rejectf(ack.ValidationError, "%s takes a %s, not a %s. Fix: use the same schema on both sides", ct.Method, want, ct.Message)
 		}
 		return h, nil
 	}
@@ -39,9 +45,9 @@ func (r *registry) resolve(ct envelope.ContentType, messageType exchange.Message
 	switch len(found) {
 	case 0:
 		if ct.Message != "" {
-			return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s", ct.Message)
+			return nil, ack.Rejectf(ack.UnsupportedMessageType, notHandled, ct.Message)
 		}
-		return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent handles no exchange of message type %d", messageType)
+		return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent handles no exchange of message type %d. Fix: register a handler for one, or address another agent", messageType)
 	case 1:
 		return found[0], nil
 	}
@@ -76,7 +82,7 @@ func (r *registry) recall(rec *storagepb.InRecord) (*handler, error) {
 			return nil, refusal
 		}
 	}
-	return nil, ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
+	return nil, ack.Rejectf(ack.UnsupportedMessageType, noLongerHandled, rec.GetExchange())
 }
 
 // sameType tells whether an exchange's content type is the one that came, in whatever order and case its parameters are.

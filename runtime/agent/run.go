@@ -132,7 +132,7 @@ func (a *Agent) begin(t *task) (run uint32, ready bool) {
 	case rec.GetFinished() != 0:
 		return 0, false
 	case int(run)-int(rec.GetForgivenRuns()) > maxRuns:
-		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended", maxRuns), nil)
+		a.end(t, nil, ack.Failf(ack.InternalError, "poison: the handler was started %d times and never ended. Fix: find out in its log what ends the process", maxRuns), nil)
 		return 0, false
 	}
 	return run, ack.Stage(rec.GetStage()) >= ack.Read || a.noteRead(t)
@@ -178,7 +178,7 @@ func (a *Agent) handlerContext(t *task, run uint32) (context.Context, context.Ca
 	// The outcome is recorded when the time is over, whether or not the handler heeds its context. Its record cannot run
 	// again before it has returned.
 	timer := time.AfterFunc(timeout, func() {
-		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v", timeout)
+		err := ack.Failf(ack.InternalError, "handler_timeout: the handler ran longer than %v. Fix: raise handler_timeout, or make the handler faster", timeout)
 		conclusion.fix(func() {
 			cancel(err)
 			a.end(t, nil, err, nil)

@@ -70,7 +70,7 @@ func (a *Agent) send(ctx context.Context, out *exchange.Outgoing) (exchange.Oper
 	rec, existed, err := a.buf.RecordOut(ctx, draft)
 	if errors.Is(err, store.ErrFailed) {
 		a.failure("store a message", err)
-		return nil, fmt.Errorf("%w: %w", ErrStoreFailed, err)
+		return nil, storeFailed(err)
 	}
 	if errors.Is(err, store.ErrClosed) {
 		return nil, ErrClosed

@@ -91,7 +91,7 @@ func (a *Agent) runLater(rec *storagepb.InRecord, h *handler, at time.Time) {
 		}
 		var refusal error
 		if h == nil {
-			refusal = ack.Rejectf(ack.UnsupportedMessageType, "this agent does not handle %s any more", rec.GetExchange())
+			refusal = ack.Rejectf(ack.UnsupportedMessageType, noLongerHandled, rec.GetExchange())
 		}
 		a.inflow.take(rec.GetPayloadBytes())
 		a.queue(current, h, refusal, true, true)

@@ -100,7 +100,7 @@ func (d *Descriptor) Validate() error {
 	named := ok && service != "" && method != "" && !strings.Contains(method, "/") || !ok && service == d.RequestName()
 	unsendable := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"\\;,", r) }
 	if !named || strings.ContainsFunc(d.name, unsendable) || len(d.name) > maxNameLength {
-		return fmt.Errorf("exchange %q: the name is neither package.Service/Method nor that of the message %s, with at most %d bytes",
+		return fmt.Errorf("exchange %q: the name is neither package.Service/Method nor that of the message %s, with at most %d bytes. Fix: use the name in the schema",
 			d.name, d.RequestName(), maxNameLength)
 	}
 	if err := d.policy.Validate(); err != nil {

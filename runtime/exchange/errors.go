@@ -9,7 +9,7 @@ var (
 	// ErrDeferred is returned by a handler that leaves the answer to a later Reply or Fail with the message's Ref.
 	ErrDeferred = errors.New("the answer is deferred")
 	// ErrUnknownRef says that no record has the Ref, or not any more.
-	ErrUnknownRef = errors.New("no record has this reference")
+	ErrUnknownRef = errors.New("no record has this reference. Fix: give it to the agent that made it, as long as that keeps the record (Config.KeepAge)")
 	// ErrAnswered says that a deferred message has its answer already, or has ended.
 	ErrAnswered = errors.New("the message has been answered")
 	// ErrNotDeferred says that the handler of a stream has not left its end to others: it is still to run, or runs again.
