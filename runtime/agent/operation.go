@@ -147,14 +147,17 @@ func (o *operation) await(ctx context.Context, met func(*storagepb.OutRecord) bo
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, exchange.NewUnfinished(o.Ref(), o.why(context.Cause(ctx)))
+			return nil, o.unfinished(o.why(context.Cause(ctx)))
 		case <-o.a.failed:
-			return nil, exchange.NewUnfinished(o.Ref(), o.a.stopCause())
+			return nil, o.unfinished(o.a.stopCause())
 		case <-o.a.stopped:
-			return nil, exchange.NewUnfinished(o.Ref(), o.why(o.a.stopCause()))
+			return nil, o.unfinished(o.why(o.a.stopCause()))
 		}
 	}
 }
+
+// unfinished is the error of waiting that ended with err.
+func (o *operation) unfinished(err error) error { return exchange.NewUnfinished(o.Status(), err) }
 
 // why adds to the reason why waiting ended what keeps the operation from moving.
 func (o *operation) why(err error) error {

@@ -215,11 +215,11 @@ func (o *operation) awaitFrame(ctx context.Context, seen *storagepb.OutStream, c
 		case <-late:
 			o.do(func() { o.frameLate(seen) })
 		case <-ctx.Done():
-			return exchange.NewUnfinished(o.Ref(), o.why(context.Cause(ctx)))
+			return o.unfinished(o.why(context.Cause(ctx)))
 		case <-o.a.failed:
-			return exchange.NewUnfinished(o.Ref(), o.a.stopCause())
+			return o.unfinished(o.a.stopCause())
 		case <-o.a.stopped:
-			return exchange.NewUnfinished(o.Ref(), o.why(o.a.stopCause()))
+			return o.unfinished(o.why(o.a.stopCause()))
 		}
 	}
 }

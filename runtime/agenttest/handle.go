@@ -184,7 +184,7 @@ func (o *operation) await(ctx context.Context, met func() bool) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return exchange.NewUnfinished(o.ref, context.Cause(ctx))
+			return exchange.NewUnfinished(o.Status(), context.Cause(ctx))
 		}
 	}
 }

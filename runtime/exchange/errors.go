@@ -3,6 +3,8 @@ package exchange
 import (
 	"errors"
 	"fmt"
+
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
 )
 
 var (
@@ -23,19 +25,46 @@ var (
 
 // Unfinished says that waiting for an operation ended before the operation did. The message lives on; Ref finds it.
 type Unfinished struct {
-	ref Ref
-	err error
+	status Status
+	err    error
 }
 
-// NewUnfinished returns the error for waiting that ended with err. Runtimes call it.
-func NewUnfinished(ref Ref, err error) *Unfinished { return &Unfinished{ref: ref, err: err} }
+// NewUnfinished returns the error for waiting that ended with err, for an operation with this status. Runtimes call it.
+func NewUnfinished(s Status, err error) *Unfinished { return &Unfinished{status: s, err: err} }
 
 // Ref names the operation.
-func (e *Unfinished) Ref() Ref { return e.ref }
+func (e *Unfinished) Ref() Ref { return e.status.Ref }
+
+// Stage is the furthest that any attempt had come when waiting ended.
+func (e *Unfinished) Stage() ack.Stage { return e.status.Stage }
 
 // Error implements error.
 func (e *Unfinished) Error() string {
-	return fmt.Sprintf("the message is stored as %s and not finished: %v", e.ref, e.err)
+	return fmt.Sprintf("the message is stored as %s and not finished: %s. Fix: wait longer, or find it again by Resume with this reference. Waiting ended: %v",
+		e.status.Ref, e.status.reached(), e.err)
+}
+
+// reached says in words how far an operation has come.
+func (s Status) reached() string {
+	words := ""
+	switch {
+	case s.Stage == ack.Received:
+		words = "RECEIVED, and it waits for its handler"
+	case s.Stage == ack.Read:
+		words = "READ, and its handler has it"
+	case s.Stage == ack.Fulfilled && !s.Done:
+		words = "FULFILLED, and its reply is still to come"
+	case s.Done:
+		words = s.Stage.String() + ", which came at the same moment"
+	case len(s.Attempts) > 0 && s.Attempts[len(s.Attempts)-1].AcceptedAt.IsZero():
+		words = "no router has taken it yet"
+	default:
+		words = "it is not RECEIVED yet"
+	}
+	if n := len(s.Attempts); n > 1 {
+		words += fmt.Sprintf(", attempt %d", n)
+	}
+	return words
 }
 
 // Unwrap returns why waiting ended.
