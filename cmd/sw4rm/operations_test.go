@@ -46,7 +46,10 @@ func TestOperationsPage(t *testing.T) {
 		require.Contains(t, string(page), "sw4rm buffer "+verb)
 		w.ok("buffer", verb, "--help")
 	}
-	require.Contains(t, w.ok("up", "--help"), "--min-free-disk")
+	for _, flag := range []string{"--min-free-disk", "--max-work", "--max-waiting", "--max-agents"} {
+		require.Contains(t, string(page), flag)
+		require.Contains(t, w.ok("up", "--help"), flag)
+	}
 }
 
 // requireShown checks that the lines that a page shows are among those that were printed, in order; … is any text.

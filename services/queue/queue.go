@@ -18,6 +18,9 @@ const RouterID = "sw4rm-router"
 // Defaults of Limits.
 const (
 	DefaultMaxWork        = 10_000
+	DefaultMaxWaiting     = 500_000
+	DefaultMaxAgents      = 100_000
+	DefaultKeepAgents     = 30 * 24 * time.Hour
 	DefaultDeliveryBudget = 10
 	DefaultWindow         = time.Hour
 	DefaultKeepUnknown    = 25 * time.Hour
@@ -32,6 +35,15 @@ type Limits struct {
 	// MaxWork is the largest number of work messages that wait or are leased at one address. Signals and answers have
 	// bounds ten times as large, each their own.
 	MaxWork int
+	// MaxWaiting is how many messages of all classes may wait or be leased at all addresses together when more work is
+	// taken. Signals and answers are taken up to twice as many, so that what is under way can end. Each takes some 500
+	// bytes of memory, and its envelope lies on disk.
+	MaxWaiting int
+	// MaxAgents is how many agents are known. A further one is refused.
+	MaxAgents int
+	// KeepAgents is how long an agent is known that neither connects nor sends, and for which nothing waits. With it goes
+	// the memory of which stores and epochs it had.
+	KeepAgents time.Duration
 	// DeliveryBudget is how many deliveries of one message may fail before it becomes a dead letter. A delivery fails when
 	// its lease runs out, and when the stream ends in which a holder without a store of its own had it: such a peer may
 	// have died of the message, and nobody else counts how often. That the stream of a named store ended does not count:
@@ -61,9 +73,9 @@ type Engine interface {
 	// Admit decides whether an instance of an agent may connect, and records it before it returns. A higher epoch of the
 	// known store takes over; the same epoch reconnects; another store is admitted only when live is false, and with it
 	// everything in the former store's custody is lost, which Expire tells the senders of; a lower epoch and a former store
-	// are refused. A holder without
-	// Store is one unnamed store and always admitted where no named store is live; it replaces a named one, and is
-	// replaced, like any other store, only that it is never a former one. Leases of the instance before end.
+	// are refused. A holder without Store is one unnamed store and always admitted where no named store is live; it
+	// replaces a named one, and is replaced, like any other store, only that it is never a former one. Leases of the
+	// instance before end. Beyond Limits.MaxAgents an agent that is not known is refused.
 	Admit(ctx context.Context, h Holder, live bool) (Admission, error)
 
 	// Accept takes a message, or answers for one that it knows by its token or message id. With m.Ends set it applies that
@@ -107,8 +119,9 @@ type Engine interface {
 	// is now when it leaves some of many lost custodies for the next call, and the zero time for never.
 	Expire(ctx context.Context, now time.Time) (time.Time, error)
 
-	// Prune forgets finished tokens whose time has passed at now.
-	Prune(ctx context.Context, now time.Time) error
+	// Prune forgets finished tokens whose time has passed at now, and agents that have been gone for Limits.KeepAgents.
+	// connected tells whether an agent is there; it is called with the engine locked and must not call it.
+	Prune(ctx context.Context, now time.Time, connected func(agent string) bool) error
 
 	// Scan calls fn for every address that holds something, until fn returns an error, and returns that error.
 	Scan(ctx context.Context, fn func(Depth) error) error
@@ -137,6 +150,8 @@ const (
 	RefusedDuplicate
 	// RefusedRolledBack says that the epoch is lower than one that was seen, or that the store was replaced.
 	RefusedRolledBack
+	// RefusedFull says that as many agents are known as may be.
+	RefusedFull
 )
 
 // Message is an envelope on its way to an address.

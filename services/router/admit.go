@@ -74,6 +74,9 @@ func (r *Router) admission(ctx context.Context, e *member, h queue.Holder) (*end
 		return nil, nil
 	case queue.RefusedDuplicate:
 		return duplicate(h.Agent), nil
+	case queue.RefusedFull:
+		return nil, status.Errorf(codes.ResourceExhausted, "max_agents: the router knows as many agents as it may, and %s is none of them. "+
+			"Fix: use the id of an agent that is there, or raise the limit", h.Agent)
 	default:
 		return &ending{
 			reason: transportpb.Goodbye_REASON_STORE_ROLLED_BACK,

@@ -20,6 +20,8 @@ const (
 type housekeeper struct {
 	engine queue.Engine
 	log    *slog.Logger
+	// connected tells whether an agent has a stream open.
+	connected func(agent string) bool
 	// after runs after each round.
 	after func()
 
@@ -28,8 +30,8 @@ type housekeeper struct {
 	waker *waker
 }
 
-func newHousekeeper(e queue.Engine, log *slog.Logger, after func()) *housekeeper {
-	return &housekeeper{engine: e, log: log, after: after, waker: newWaker()}
+func newHousekeeper(e queue.Engine, log *slog.Logger, connected func(agent string) bool, after func()) *housekeeper {
+	return &housekeeper{engine: e, log: log, connected: connected, after: after, waker: newWaker()}
 }
 
 // by asks for a round at t or earlier.
@@ -70,7 +72,7 @@ func (h *housekeeper) run(ctx context.Context) {
 			h.round(ctx, now)
 			if !now.Before(pruneAt) {
 				pruneAt = now.Add(pruneInterval)
-				if err := h.engine.Prune(ctx, now); err != nil && ctx.Err() == nil {
+				if err := h.engine.Prune(ctx, now, h.connected); err != nil && ctx.Err() == nil {
 					h.log.ErrorContext(ctx, "finished messages could not be pruned", "error", err)
 				}
 			}

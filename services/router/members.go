@@ -116,6 +116,14 @@ func (m *members) live(e *member, h queue.Holder) bool {
 	return now.Sub(m.started) < m.lease || m.other(e, now, func(store string) bool { return store != h.Store })
 }
 
+// connected tells whether an agent has a stream open.
+func (m *members) connected(agent string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.agents[agent]
+	return e != nil && len(e.sessions) > 0
+}
+
 // namedLive tells whether an instance with a store of its own is live under an agent's id.
 func (m *members) namedLive(agent string) bool {
 	m.mu.Lock()

@@ -108,7 +108,7 @@ func New(c Config) (*Router, error) {
 		ctx:       ctx,
 		cancel:    cancel,
 	}
-	r.house = newHousekeeper(r.engine, r.log, func() {
+	r.house = newHousekeeper(r.engine, r.log, r.members.connected, func() {
 		r.wakeups.all()
 		r.members.purge()
 	})

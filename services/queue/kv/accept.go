@@ -111,8 +111,8 @@ func (e *Engine) knownControl(known *storagepb.QueueMessageId) *queue.Answer {
 }
 
 func (e *Engine) newControl(c *change, s *submission) (*queue.Answer, error) {
-	if n, most := e.queueLen(s.queue()), controlFactor*e.limits.MaxWork; n >= most {
-		return refused(ack.BufferFull, "%d messages of this class wait at %s, which is its limit", n, s.To), nil
+	if full := e.full(s.queue()); full != "" {
+		return refused(ack.BufferFull, "%s", full), nil
 	}
 	if refusal, err := e.outcome(c, s); refusal != nil || err != nil {
 		return refusal, err
@@ -135,6 +135,21 @@ func (e *Engine) addControl(c *change, s *submission) error {
 	c.saveID(s.id, id)
 	c.batch.Set(expiryKey(id.GetExpiresMs(), kindID, s.id), nil)
 	return c.add(s.row(seq, s.queue()), s.body)
+}
+
+// full says that no more may wait in q, or nothing. Work may not when q holds MaxWork; signals and answers may be more.
+func (e *Engine) full(q queueKey) string {
+	most, waiting := e.limits.MaxWork, e.limits.MaxWaiting
+	if q.class != transportpb.Class_CLASS_WORK {
+		most, waiting = controlFactor*most, 2*waiting
+	}
+	if n := e.queueLen(q); n >= most {
+		return fmt.Sprintf("max_work: %d messages of this class wait at %s, where %d may. Fix: start more agents that take them, or raise the limit", n, q.address, most)
+	}
+	if n := len(e.rows); n >= waiting {
+		return fmt.Sprintf("max_waiting: %d messages wait at the router, where %d may. Fix: start the agents for which they wait, or raise the limit", n, waiting)
+	}
+	return ""
 }
 
 func (e *Engine) acceptWork(c *change, s *submission, known *storagepb.QueueMessageId) (*queue.Answer, error) {
@@ -231,8 +246,8 @@ func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId
 	if err := store.Room(e.s); err != nil {
 		return refused(ack.BufferFull, "%v", err), nil
 	}
-	if n := e.queueLen(q); n >= e.limits.MaxWork {
-		return refused(ack.BufferFull, "%d messages wait at %s, which is its limit", n, q.address), nil
+	if full := e.full(q); full != "" {
+		return refused(ack.BufferFull, "%s", full), nil
 	}
 	if refusal, err := c.alias(s, known, t); refusal != nil || err != nil {
 		return refusal, err

@@ -21,11 +21,15 @@ type instance struct {
 	former     []string
 	// untold says that Expire has still to tell of custody that went with another store.
 	untold bool
+	// expiresMs is when it may be forgotten.
+	expiresMs int64
 }
 
 // record returns what lies on disk.
 func (i instance) record() *storagepb.QueueInstance {
-	return &storagepb.QueueInstance{Store: i.store, Epoch: i.epoch, Generation: i.generation, Former: i.former, Untold: i.untold}
+	return &storagepb.QueueInstance{
+		Store: i.store, Epoch: i.epoch, Generation: i.generation, Former: i.former, Untold: i.untold, ExpiresMs: i.expiresMs,
+	}
 }
 
 // current tells whether h speaks for its agent. An agent that was never admitted has nobody else who could.
@@ -68,8 +72,11 @@ func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Ad
 
 func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, error) {
 	old, known := e.instances[h.Agent]
-	next := instance{store: h.Store, epoch: h.Epoch, generation: old.generation, former: old.former, untold: old.untold}
+	next := old
+	next.store, next.epoch = h.Store, h.Epoch
 	switch {
+	case !known && len(e.instances) >= e.limits.MaxAgents:
+		return queue.RefusedFull, nil
 	case !known && h.Store == "":
 	case !known:
 		// Custody from before was an unnamed store's.
@@ -77,13 +84,13 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 	case slices.Contains(old.former, h.Store):
 		return queue.RefusedRolledBack, nil
 	case h.Store == old.store && h.Store == "":
-		return queue.Admitted, nil
+		return queue.Admitted, c.seen(h.Agent, old)
 	case h.Store == old.store:
 		if h.Epoch < old.epoch {
 			return queue.RefusedRolledBack, nil
 		}
 		if h.Epoch == old.epoch {
-			return queue.Admitted, nil
+			return queue.Admitted, c.seen(h.Agent, old)
 		}
 	case live:
 		return queue.RefusedDuplicate, nil
@@ -100,12 +107,9 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 	}
 	replaced := next.generation != old.generation
 	next.untold = next.untold || replaced
-	c.then = append(c.then, func(store.Mark) {
-		e.instances[h.Agent] = next
-		if replaced {
-			e.lostCustody.add(h.Agent)
-		}
-	})
+	if replaced {
+		c.then = append(c.then, func(store.Mark) { e.lostCustody.add(h.Agent) })
+	}
 	// Nobody can take custody of what the instance before had leased.
 	for _, r := range e.leasedBy(h.Agent) {
 		if r.holder.Store != h.Store || r.holder.Epoch != h.Epoch {
@@ -115,12 +119,15 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 		}
 	}
 	if old.store != "" && old.store != h.Store {
-		k := producerKey{h.Agent, old.store}
-		c.batch.Delete(k.markKey())
-		c.then = append(c.then, func(store.Mark) {
-			delete(e.producers, k)
-			delete(e.behind, k)
-		})
+		c.forgetMark(producerKey{h.Agent, old.store})
 	}
-	return queue.Admitted, c.put(instanceKey(h.Agent), next.record())
+	return queue.Admitted, c.keepAgent(h.Agent, next)
+}
+
+func (c *change) forgetMark(k producerKey) {
+	c.batch.Delete(k.markKey())
+	c.then = append(c.then, func(store.Mark) {
+		delete(c.e.producers, k)
+		delete(c.e.behind, k)
+	})
 }

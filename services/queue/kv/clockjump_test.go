@@ -28,7 +28,7 @@ func (s *skewed) pass(d time.Duration) {
 	s.Helper()
 	s.now, s.truth = s.now.Add(d), s.truth.Add(d)
 	s.expire()
-	require.NoError(s, s.Prune(s.ctx, s.now))
+	require.NoError(s, s.Prune(s.ctx, s.now, nobody))
 }
 
 // jump sets the clock, and starts the engine again if told to.

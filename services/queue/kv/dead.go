@@ -213,8 +213,9 @@ func (e *Engine) requeue(c *change, seq int64, now time.Time) (int64, error) {
 	}
 	r := rowOf(letter.GetRow())
 	if r.work() {
-		if r.queue.address = r.to; e.queueLen(r.queue) >= e.limits.MaxWork {
-			return 0, &RequeueError{seq, fmt.Sprintf("%d messages wait at %s, which is its limit", e.limits.MaxWork, r.to)}
+		r.queue.address = r.to
+		if full := e.full(r.queue); full != "" {
+			return 0, &RequeueError{seq, full}
 		}
 	}
 	r.seq, r.accepted, r.deliveries, r.spent, r.handouts = c.nextSeq(), now, 0, 0, nil

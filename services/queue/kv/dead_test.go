@@ -212,9 +212,9 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	m.expire()
 	require.LessOrEqual(t, len(m.dead()), 3)
 	m.sound()
-	require.NoError(t, m.Prune(m.ctx, m.now.Add(queue.DefaultKeepDead-time.Second)))
+	require.NoError(t, m.Prune(m.ctx, m.now.Add(queue.DefaultKeepDead-time.Second), nobody))
 	require.NotEmpty(t, m.dead())
-	require.NoError(t, m.Prune(m.ctx, m.now.Add(queue.DefaultKeepDead+time.Second)))
+	require.NoError(t, m.Prune(m.ctx, m.now.Add(queue.DefaultKeepDead+time.Second), nobody))
 	require.Empty(t, m.dead())
 	m.sound()
 }
@@ -267,7 +267,7 @@ func TestRequeue(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrNoDeadLetter)
 
 	seq = die("forgotten", time.Minute)
-	require.NoError(t, m.Prune(m.ctx, m.now.Add(26*time.Hour)))
+	require.NoError(t, m.Prune(m.ctx, m.now.Add(26*time.Hour), nobody))
 	_, err = m.Requeue(m.ctx, seq, m.now)
 	require.ErrorAs(t, err, &no)
 	m.reopen()

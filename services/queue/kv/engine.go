@@ -117,6 +117,15 @@ func withDefaults(l queue.Limits) queue.Limits {
 	if l.MaxWork <= 0 {
 		l.MaxWork = queue.DefaultMaxWork
 	}
+	if l.MaxWaiting <= 0 {
+		l.MaxWaiting = queue.DefaultMaxWaiting
+	}
+	if l.MaxAgents <= 0 {
+		l.MaxAgents = queue.DefaultMaxAgents
+	}
+	if l.KeepAgents <= 0 {
+		l.KeepAgents = queue.DefaultKeepAgents
+	}
 	if l.DeliveryBudget <= 0 {
 		l.DeliveryBudget = queue.DefaultDeliveryBudget
 	}

@@ -98,7 +98,7 @@ func TestWorkDoesNotGrowWithWhatIsFinished(t *testing.T) {
 		require.Equal(t, transportpb.Answer_STATE_DONE, dup.State)
 		_, err = e.Expire(ctx, time.Now())
 		require.NoError(t, err)
-		require.NoError(t, e.Prune(ctx, time.Now()))
+		require.NoError(t, e.Prune(ctx, time.Now(), nobody))
 		return c.take()
 	}
 	require.NoError(t, cycle(ctx, e, "warm", holder("sam"), holder("alice"), to))
@@ -406,11 +406,11 @@ func TestKeepDead(t *testing.T) {
 	}
 	_, err = e.Expire(ctx, now.Add(2*time.Minute))
 	require.NoError(t, err)
-	require.NoError(t, e.Prune(ctx, now.Add(time.Hour)))
+	require.NoError(t, e.Prune(ctx, now.Add(time.Hour), nobody))
 	dead, err := e.DeadLetters(ctx, 1000)
 	require.NoError(t, err)
 	require.Len(t, dead, 200)
-	require.NoError(t, e.Prune(ctx, now.Add(2*time.Hour)))
+	require.NoError(t, e.Prune(ctx, now.Add(2*time.Hour), nobody))
 	dead, err = e.DeadLetters(ctx, 1000)
 	require.NoError(t, err)
 	require.Empty(t, dead)
@@ -426,7 +426,7 @@ func TestNothingIsLeftOfAnEndedOperation(t *testing.T) {
 	for i := range 100 {
 		require.NoError(t, cycle(ctx, e, fmt.Sprint(i), holder("sam"), holder("alice"), to))
 	}
-	require.NoError(t, e.Prune(ctx, time.Now().Add(26*time.Hour)))
+	require.NoError(t, e.Prune(ctx, time.Now().Add(26*time.Hour), nobody))
 	var left []string
 	require.NoError(t, s.Scan(nil, nil, func(key, _ []byte) error { left = append(left, string(key)); return nil }))
 	// The counters and the heads of two queues.

@@ -125,5 +125,5 @@ func use(ctx context.Context, e *kv.Engine) error {
 	if _, err := e.Expire(ctx, now.Add(time.Hour)); err != nil {
 		return err
 	}
-	return e.Prune(ctx, now.Add(time.Hour))
+	return e.Prune(ctx, now.Add(time.Hour), nobody)
 }

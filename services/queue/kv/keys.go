@@ -90,7 +90,7 @@ func (k queueKey) rowsEnd() []byte {
 	return append(b, 1)
 }
 
-// An expiry key orders what may be forgotten by time. Its tail says what: a token's key, or a message id.
+// An expiry key orders what may be forgotten by time. Its tail says what: a token's key, a message id, or an agent.
 func expiryKey(ms int64, kind byte, name string) []byte {
 	b := appendSeq(newKey(kindExpiry, 9+len(name)), max(ms, 0))
 	return append(append(b, kind), name...)

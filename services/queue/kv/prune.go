@@ -15,13 +15,14 @@ import (
 // pruneStep is how many index entries one batch of Prune works on: the engine is locked for so long.
 const pruneStep = 64
 
-// Prune forgets finished tokens, message ids and dead letters whose time has passed at now. What it removed may come back
-// after a crash, and is removed again.
-func (e *Engine) Prune(ctx context.Context, now time.Time) error {
+// Prune forgets finished tokens, message ids, agents and dead letters whose time has passed at now. What it removed may
+// come back after a crash, and is removed again.
+func (e *Engine) Prune(ctx context.Context, now time.Time, connected func(agent string) bool) error {
 	now = e.at(now)
 	e.pruning.Lock()
 	defer e.pruning.Unlock()
-	steps := []func(time.Time) (bool, error){e.pruneProducer, e.pruneExpired, e.pruneDead}
+	expired := func(now time.Time) (bool, error) { return e.pruneExpired(now, connected) }
+	steps := []func(time.Time) (bool, error){e.pruneProducer, expired, e.pruneDead}
 	for _, step := range steps {
 		for more := true; more; {
 			if err := ctx.Err(); err != nil {
@@ -56,7 +57,7 @@ func (e *Engine) some(start, end []byte) (keys [][]byte, more bool, err error) {
 func after(key []byte) []byte { return append(slices.Clone(key), 0) }
 
 // pruneExpired works on the entries whose time has passed, from where it stopped last.
-func (e *Engine) pruneExpired(now time.Time) (bool, error) {
+func (e *Engine) pruneExpired(now time.Time, connected func(string) bool) (bool, error) {
 	start, end, until := expiryFrom(e.prunedMs), expiryFrom(now.UnixMilli()), now.UnixMilli()
 	if until <= e.prunedMs {
 		return false, nil
@@ -86,6 +87,8 @@ func (e *Engine) pruneExpired(now time.Time) (bool, error) {
 			err = e.expireToken(c, tokenKey([]byte(name)), ms, now)
 		case kind == kindID:
 			err = e.expireID(c, name, ms, now)
+		case kind == kindInstance:
+			err = e.expireAgent(c, name, ms, connected)
 		}
 		if err != nil {
 			return false, err

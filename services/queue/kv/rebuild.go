@@ -88,6 +88,9 @@ func index(ctx context.Context, s store.Store, found mender) error {
 	if err := walk(ctx, s, kindID, w.id); err != nil {
 		return err
 	}
+	if err := walk(ctx, s, kindInstance, w.instance); err != nil {
+		return err
+	}
 	var counters storagepb.QueueCounters
 	if value, err := s.Get(countersKey()); err == nil {
 		_ = proto.Unmarshal(value, &counters) // a damaged one counts as none
@@ -159,4 +162,12 @@ func (w *indexer) id(key, value []byte) error {
 		return err
 	}
 	return w.set(expiryKey(id.GetExpiresMs(), kindID, string(key[2:])), nil)
+}
+
+func (w *indexer) instance(key, value []byte) error {
+	var i storagepb.QueueInstance
+	if err := decode(key, value, &i); err != nil || i.GetExpiresMs() == 0 {
+		return err
+	}
+	return w.set(expiryKey(i.GetExpiresMs(), kindInstance, string(key[2:])), nil)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
@@ -34,20 +35,43 @@ func (e *Engine) recover(ctx context.Context) error {
 }
 
 func (e *Engine) recoverInstances() error {
+	var unbounded []string
 	start, end := kindRange(kindInstance)
-	return e.s.Scan(start, end, func(key, value []byte) error {
+	err := e.s.Scan(start, end, func(key, value []byte) error {
 		var p storagepb.QueueInstance
 		if err := decode(key, value, &p); err != nil {
 			return err
 		}
-		e.instances[string(key[len(start):])] = instance{
+		agent := string(key[len(start):])
+		i := instance{
 			store: p.GetStore(), epoch: p.GetEpoch(), generation: p.GetGeneration(), former: p.GetFormer(), untold: p.GetUntold(),
+			expiresMs: p.GetExpiresMs(),
 		}
-		if p.GetUntold() {
-			e.lostCustody.add(string(key[len(start):]))
+		e.instances[agent] = i
+		if i.untold {
+			e.lostCustody.add(agent)
+		}
+		if i.expiresMs == 0 {
+			unbounded = append(unbounded, agent)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	// An earlier version kept them for good.
+	for agents := range slices.Chunk(unbounded, sweepStep) {
+		c := e.begin()
+		for _, agent := range agents {
+			if err := c.keepAgent(agent, e.instances[agent]); err != nil {
+				return err
+			}
+		}
+		if err := c.commit(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Engine) recoverMarks() error {

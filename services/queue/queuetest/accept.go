@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -133,6 +134,24 @@ var acceptRules = []rule{
 		require.Equal(w, toAny, d.To)
 		w.custody(alice(), d, true)
 		w.nothing(alice(), work, toAlice, toAny)
+	}},
+	{"WaitingIsBounded", func(w *world) {
+		var ms []queue.Message
+		for i := range Limits().MaxWaiting {
+			ms = append(ms, w.message(fmt.Sprint("capability:c-", i/Limits().MaxWork)))
+			w.accept(ms[i], isNew)
+		}
+		over := w.message(toAny)
+		a := w.accept(over, refused)
+		require.Equal(w, ack.BufferFull, a.Code)
+		require.Contains(w, a.Note, "max_waiting: 200 messages wait at the router, where 200 may. Fix: ")
+		w.accept(ms[0], queued)
+		w.accept(w.control(signal, alice(), toSam), isNew) // so that what is under way can end
+		w.restart()
+		w.custody(alice(), w.lease(alice(), work, ms[0].To)[0], true)
+		w.refused(over, ack.BufferFull)
+		w.custody(sam(), w.lease(sam(), signal, toSam)[0], true)
+		w.accept(over, isNew)
 	}},
 	{"FullQueueRefuses", func(w *world) {
 		for range Limits().MaxWork {

@@ -119,6 +119,63 @@ var admitRules = []rule{
 			w.admit(queue.Holder{Agent: "alice", Store: fmt.Sprint("s", i), Epoch: 9}, false, queue.RefusedRolledBack)
 		}
 	}},
+	{"AgentsAreBounded", func(w *world) {
+		known := func(i int) queue.Holder { return queue.Holder{Agent: fmt.Sprint("agent-", i), Store: "s", Epoch: 1} }
+		for i := range Limits().MaxAgents {
+			w.admit(known(i), false, queue.Admitted)
+		}
+		w.admit(alice(), false, queue.RefusedFull)
+		w.admit(carol(), false, queue.RefusedFull)
+		w.admit(known(0), true, queue.Admitted)
+		w.expire() // nobody has to be told of lost custody
+		w.pass(Limits().KeepAgents + time.Minute)
+		w.prune()
+		w.restart()
+		w.admit(alice(), false, queue.Admitted)
+	}},
+	{"AgentsThatAreGoneAreForgotten", func(w *world) {
+		all := []queue.Holder{alice(), bob(), sam(), {Agent: "dora", Store: "store-d"}}
+		for i := range all {
+			all[i].Epoch = 5
+			w.admit(all[i], false, queue.Admitted)
+		}
+		m := w.message(toBob)
+		m.From = all[2]
+		w.accept(m, isNew)
+		w.expire()
+		connected := func(agent string) bool { return agent == "sam" }
+		w.pass(Limits().KeepAgents - time.Minute)
+		w.pruneBut(connected)
+		w.restart()
+		for i := range all {
+			all[i].Epoch = 4
+			w.admit(all[i], false, queue.RefusedRolledBack)
+		}
+		w.pass(2 * time.Minute)
+		w.pruneBut(connected)
+		w.restart()
+		w.admit(all[0], false, queue.Admitted)
+		w.admit(all[1], false, queue.RefusedRolledBack) // a message waits for it
+		w.admit(all[2], false, queue.RefusedRolledBack) // it is there
+		w.admit(all[3], false, queue.Admitted)
+	}},
+	{"WhatAForgottenAgentHadIsLostToTheNext", func(w *world) {
+		w.admit(alice(), false, queue.Admitted)
+		m := w.message(toAny)
+		m.DeadlineLeft = 2 * Limits().KeepAgents
+		w.deliver(m, alice())
+		w.expire()
+		w.pass(Limits().KeepAgents + time.Minute)
+		w.prune()
+		w.restart()
+		w.accept(m, delivered)
+		w.admit(alice(), false, queue.Admitted)
+		w.accept(m, delivered)
+		b := alice()
+		b.Store = "store-a2"
+		w.admit(b, false, queue.Admitted)
+		w.accept(m, lost)
+	}},
 }
 
 var pruneRules = []rule{

@@ -199,7 +199,7 @@ func (f *traffic) housekeep() {
 	for f.left.Load() > 0 && f.ctx.Err() == nil && !f.t.Failed() {
 		_, err := f.e.Expire(f.ctx, time.Now())
 		assert.NoError(f.t, err)
-		assert.NoError(f.t, f.e.Prune(f.ctx, time.Now()))
+		assert.NoError(f.t, f.e.Prune(f.ctx, time.Now(), nobody))
 		assert.NoError(f.t, f.e.Scan(f.ctx, func(d queue.Depth) error {
 			assert.LessOrEqual(f.t, d.Work, Limits().MaxWork)
 			return nil

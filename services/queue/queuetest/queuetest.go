@@ -31,6 +31,9 @@ type TB interface {
 func Limits() queue.Limits {
 	return queue.Limits{
 		MaxWork:        8,
+		MaxWaiting:     200,
+		MaxAgents:      12,
+		KeepAgents:     10 * 24 * time.Hour,
 		DeliveryBudget: 3,
 		Window:         time.Hour,
 		KeepUnknown:    25 * time.Hour,
@@ -283,8 +286,16 @@ func (w *world) expire() time.Time {
 
 func (w *world) prune() {
 	w.Helper()
-	require.NoError(w, w.e.Prune(w.ctx, w.now))
+	w.pruneBut(nobody)
 }
+
+// pruneBut is prune while agents are connected.
+func (w *world) pruneBut(connected func(agent string) bool) {
+	w.Helper()
+	require.NoError(w, w.e.Prune(w.ctx, w.now, connected))
+}
+
+func nobody(string) bool { return false }
 
 func (w *world) admit(h queue.Holder, live bool, want queue.Admission) {
 	w.Helper()

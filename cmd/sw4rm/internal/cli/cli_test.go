@@ -61,6 +61,19 @@ func TestLease(t *testing.T) {
 	}
 }
 
+func TestLimitsOfUp(t *testing.T) {
+	for _, name := range []string{"max-work", "max-waiting", "max-agents"} {
+		for _, n := range []string{"0", "-1"} {
+			cmd := newUp(func(string) string { return "" })
+			cmd.SetArgs([]string{"--" + name + "=" + n, "--data=" + t.TempDir()})
+			cmd.SilenceErrors, cmd.SilenceUsage = true, true
+			err := cmd.ExecuteContext(t.Context())
+			require.EqualError(t, err, "--"+name+" is "+n+". Fix: set it to 1 or more")
+			require.Equal(t, ExitUsage, exitCode(err))
+		}
+	}
+}
+
 func TestDiskSize(t *testing.T) {
 	for s, want := range map[string]int64{"0": -1, "0GiB": -1, "1": 1, "256MiB": 256 << 20, "2GiB": 2 << 30, "3KiB": 3 << 10} {
 		got, err := diskSize(s)

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
+	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
 // The environment that up reads.
@@ -59,6 +61,9 @@ func newUp(getenv func(string) string) *cobra.Command {
 			if c.MinFree, err = diskSize(minFree); err != nil {
 				return usageError{err}
 			}
+			if err := positive(cmd.Flags(), "max-work", "max-waiting", "max-agents"); err != nil {
+				return usageError{err}
+			}
 			level, err := logLevel(getenv(envLogLevel))
 			if err != nil {
 				return usageError{err}
@@ -82,6 +87,11 @@ func newUp(getenv func(string) string) *cobra.Command {
 	cmd.Flags().StringVar(&c.Data, "data", env(envData, "./sw4rm-data/_up"), "data directory; it is made if it is not there")
 	cmd.Flags().StringVar(&minFree, "min-free-disk", env(envMinFree, "256MiB"),
 		"room on the disk below which new work is refused with BUFFER_FULL: bytes, or with KiB, MiB, GiB; 0 is no limit")
+	cmd.Flags().IntVar(&c.Limits.MaxWork, "max-work", queue.DefaultMaxWork, "messages of work that may wait at one agent or capability")
+	cmd.Flags().IntVar(&c.Limits.MaxWaiting, "max-waiting", queue.DefaultMaxWaiting,
+		"messages that may wait in all; each takes some 500 bytes of memory")
+	cmd.Flags().IntVar(&c.Limits.MaxAgents, "max-agents", queue.DefaultMaxAgents,
+		"agents that may be known; one that is gone for 30 days is forgotten")
 	return cmd
 }
 
@@ -104,6 +114,18 @@ func diskSize(s string) (int64, error) {
 		return -1, nil
 	}
 	return n * unit, nil
+}
+
+// positive refuses numbers below 1.
+func positive(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if n, err := flags.GetInt(name); err != nil {
+			return err
+		} else if n < 1 {
+			return fmt.Errorf("--%s is %d. Fix: set it to 1 or more", name, n)
+		}
+	}
+	return nil
 }
 
 // lease reads the lease; 0 is the router's own default.

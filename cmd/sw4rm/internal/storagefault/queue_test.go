@@ -192,7 +192,7 @@ func (q *routerQueue) sweep(ctx context.Context, random *rand.Rand) error {
 	}
 	now := q.clock.now()
 	return q.rec.do(call{"router", "prune", ""}, func(e *storagecheck.Event) error {
-		if err := q.Prune(ctx, now); err != nil {
+		if err := q.Prune(ctx, now, func(string) bool { return true }); err != nil {
 			return err
 		}
 		for _, a := range q.actors {

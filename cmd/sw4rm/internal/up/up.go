@@ -14,6 +14,7 @@ import (
 
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
+	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/registry"
 	"github.com/sw4rm/sw4rm-go/services/router"
 	"github.com/sw4rm/sw4rm-go/services/server"
@@ -29,6 +30,8 @@ type Config struct {
 	Lease time.Duration
 	// MinFree is how many bytes must be free on the disk for new work, 0 for the default, negative for no limit.
 	MinFree int64
+	// Limits bound the router's queues. Zero fields are the defaults.
+	Limits queue.Limits
 	// Out gets a line for each service that listens.
 	Out io.Writer
 	// Logger gets what operators should know.
@@ -122,7 +125,7 @@ func serve(ctx context.Context, c Config, s store.Store, l listeners) error {
 	if err != nil {
 		return err
 	}
-	r, err = router.Open(ctx, store.Sub(s, "queue/"), router.Options{Directory: reg, Lease: c.Lease, Logger: c.Logger})
+	r, err = router.Open(ctx, store.Sub(s, "queue/"), router.Options{Directory: reg, Lease: c.Lease, Limits: c.Limits, Logger: c.Logger})
 	if err != nil {
 		return err
 	}

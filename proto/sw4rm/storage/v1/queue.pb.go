@@ -945,7 +945,9 @@ type QueueInstance struct {
 	// Stores that were replaced, the latest last.
 	Former []string `protobuf:"bytes,4,rep,name=former,proto3" json:"former,omitempty"`
 	// The senders of what was in the custody of replaced stores have still to be told.
-	Untold        bool `protobuf:"varint,5,opt,name=untold,proto3" json:"untold,omitempty"`
+	Untold bool `protobuf:"varint,5,opt,name=untold,proto3" json:"untold,omitempty"`
+	// When it may be forgotten, in milliseconds since 1970; 0 when it was written before there was a bound.
+	ExpiresMs     int64 `protobuf:"varint,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1013,6 +1015,13 @@ func (x *QueueInstance) GetUntold() bool {
 		return x.Untold
 	}
 	return false
+}
+
+func (x *QueueInstance) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
 }
 
 // QueueMark is how far one store of a producer has ended its operations.
@@ -1302,7 +1311,7 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\aAttempt\x12\x1b\n" +
 	"\ttoken_key\x18\x01 \x01(\fR\btokenKey\x12\x1f\n" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
-	"retryCount\"\x8b\x01\n" +
+	"retryCount\"\xaa\x01\n" +
 	"\rQueueInstance\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\tR\x05store\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -1310,7 +1319,9 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
 	"\x06former\x18\x04 \x03(\tR\x06former\x12\x16\n" +
-	"\x06untold\x18\x05 \x01(\bR\x06untold\",\n" +
+	"\x06untold\x18\x05 \x01(\bR\x06untold\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x06 \x01(\x03R\texpiresMs\",\n" +
 	"\tQueueMark\x12\x1f\n" +
 	"\vlowest_open\x18\x01 \x01(\x04R\n" +
 	"lowestOpen\"\xd1\x02\n" +
