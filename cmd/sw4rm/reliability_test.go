@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,5 +40,30 @@ func TestReliabilityPage(t *testing.T) {
 	require.NotEmpty(t, commands)
 	for _, m := range commands {
 		assert.Regexp(t, `(?m)^`+regexp.QuoteMeta(m[1])+`:`, string(makefile))
+	}
+}
+
+// TestEveryPackageLooksForLeaks wants goroutines that a package's tests leave behind to fail them.
+func TestEveryPackageLooksForLeaks(t *testing.T) {
+	const root = "../.."
+	looks := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() != ".." && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		code, err := os.ReadFile(path)
+		dir := filepath.Dir(path)
+		looks[dir] = looks[dir] || strings.Contains(string(code), "goleak.VerifyTestMain(") || strings.Contains(string(code), "goleak.Find(")
+		return err
+	})
+	require.NoError(t, err)
+	require.Greater(t, len(looks), 40)
+	for dir, does := range looks {
+		assert.True(t, does, "%s has tests and no TestMain with goleak", dir)
 	}
 }
