@@ -130,11 +130,25 @@ func (a *Agent) askCustody(s session) {
 			s.ackDelivery(&transportpb.DeliveryAck{Seq: e.delivery.seq, MessageId: e.messageID})
 			continue
 		}
-		a.work.do("custody", func() {
-			// This router may have delivered it meanwhile.
-			if foreign := a.custodies.takeForeign(e.record, s.routerID()); foreign != nil {
-				foreign.decided(false)
-			}
-		})
+		a.dropForeign(s, e.record)
 	}
+}
+
+// custodyAsked asks the router about a message that has begun to wait for its word. The session may have ended while the
+// message was stored: askCustody of the one after that has not seen it then, when it was there first.
+func (a *Agent) custodyAsked(d inbound, rec *storagepb.InRecord) {
+	a.settled(d)
+	if s := a.outbox.current(); s != nil && s.routerID() != rec.GetRouterStoreId() {
+		a.dropForeign(s, rec.GetSequence())
+	}
+}
+
+// dropForeign drops a message that another router than that of a session has delivered, and still waits for its word.
+func (a *Agent) dropForeign(s session, record uint64) {
+	a.work.do("custody", func() {
+		// This router may have delivered it meanwhile.
+		if foreign := a.custodies.takeForeign(record, s.routerID()); foreign != nil {
+			foreign.decided(false)
+		}
+	})
 }

@@ -9,7 +9,6 @@ import (
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
-	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
@@ -25,7 +24,7 @@ type arrivals struct {
 
 // arrivedFrame is a frame that was delivered, or a stream's end.
 type arrivedFrame struct {
-	d     *transportpb.Delivery
+	d     inbound
 	token string // of the request
 	frame activity.StreamFrame
 }
@@ -47,7 +46,7 @@ func (q *arrivals) take(key string) []arrivedFrame {
 }
 
 // deliveredAnswer takes a reply, a frame, a tool's error, or what a reader of frames says.
-func (a *Agent) deliveredAnswer(d *transportpb.Delivery, ct envelope.ContentType) {
+func (a *Agent) deliveredAnswer(d inbound, ct envelope.ContentType) {
 	env := d.GetEnvelope()
 	token, run, n, numbered := envelope.ParseFrameToken(env.GetIdempotencyToken())
 	switch {
@@ -157,7 +156,7 @@ func (a *Agent) storeFrames(in activity.Frames) bool {
 func lastRun(in activity.Frames) uint64 { return in.List[len(in.List)-1].Run }
 
 // receiveAnswer stores a reply with the operation that it answers; of a stream, it is the next frame.
-func (a *Agent) receiveAnswer(d *transportpb.Delivery, ct envelope.ContentType) {
+func (a *Agent) receiveAnswer(d inbound, ct envelope.ContentType) {
 	env := d.GetEnvelope()
 	token, _ := envelope.RequestToken(env.GetIdempotencyToken())
 	if err := envelope.Validate(env, a.limits); err != nil {

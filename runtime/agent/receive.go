@@ -16,17 +16,24 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 )
 
+// inbound is a delivery with the session that brought it, nil for one that had ended by then.
+type inbound struct {
+	*transportpb.Delivery
+	by session
+}
+
 // delivered takes a delivery. Deliveries that belong together are handled in the order in which they came, others side by
 // side, so that their syncs are shared.
-func (a *Agent) delivered(d *transportpb.Delivery) {
+func (a *Agent) delivered(delivery *transportpb.Delivery) {
 	at := time.Now()
+	d := inbound{delivery, a.outbox.current()}
 	env := d.GetEnvelope()
 	ct, err := envelope.ParseContentType(env.GetContentType())
 	if err != nil && len(env.GetPayload()) > 0 {
 		ct = envelope.ContentType{} // validation says what is wrong
 	}
 	a.clock.Observe(env.GetHlcTimestamp())
-	class := a.class(d, ct)
+	class := a.class(delivery, ct)
 	if class != transportpb.Class_CLASS_WORK && d.GetClass() == transportpb.Class_CLASS_WORK {
 		a.inflow.arrived(int64(proto.Size(env)), 0) // the router counted it as work
 		a.inflow.release(0)
@@ -86,20 +93,30 @@ func laneOf(h *handler, producer, correlation string) string {
 	}
 }
 
-// settled acknowledges a delivery that the agent has made durable or has no use for.
-func (a *Agent) settled(d *transportpb.Delivery) {
+// reachable returns the session to the router that brought a delivery, nil when there is none, or one to another router,
+// which has other messages under the same numbers.
+func (a *Agent) reachable(d inbound) session {
 	s := a.outbox.current()
+	if s == nil || d.by == nil || s.routerID() != d.by.routerID() {
+		return nil
+	}
+	return s
+}
+
+// settled acknowledges a delivery that the agent has made durable or has no use for.
+func (a *Agent) settled(d inbound) {
+	s := a.reachable(d)
 	if s == nil {
-		return // delivered again on the next session, and known then
+		return // delivered again on that router's next session, and known then
 	}
 	s.ackDelivery(&transportpb.DeliveryAck{Seq: d.GetSeq(), MessageId: d.GetEnvelope().GetMessageId()})
-	if class := d.GetClass(); class > transportpb.Class_CLASS_WORK {
+	if class := d.GetClass(); class > transportpb.Class_CLASS_WORK && s == d.by {
 		s.credit(class, 1, uint64(proto.Size(d.GetEnvelope())))
 	}
 }
 
 // receiveSignal applies an acknowledgement to the operation that it names.
-func (a *Agent) receiveSignal(d *transportpb.Delivery) {
+func (a *Agent) receiveSignal(d inbound) {
 	env := d.GetEnvelope()
 	sig, err := ack.Parse(env.GetContentType(), env.GetPayload())
 	if err != nil {
@@ -146,7 +163,7 @@ func entitled(rec *storagepb.OutRecord, from string) bool {
 }
 
 // receiveWork stores a message that came at a time and queues it for its handler.
-func (a *Agent) receiveWork(d *transportpb.Delivery, at time.Time, ct envelope.ContentType, h *handler, refusal error) {
+func (a *Agent) receiveWork(d inbound, at time.Time, ct envelope.ContentType, h *handler, refusal error) {
 	env := d.GetEnvelope()
 	size := int64(len(env.GetPayload()))
 	if err := envelope.Validate(env, a.limits); err != nil {
@@ -154,22 +171,21 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, at time.Time, ct envelope.C
 		a.inflow.release(size)
 		return
 	}
-	s := a.outbox.current()
 	to, err := address.Parse(d.GetTo())
 	// Another member may get a capability's message, and what has a time to live may run out in the router's queue, until
 	// the router has recorded that this agent has it.
 	contested := err == nil && to.Kind() == address.KindCapability || env.GetTtlMs() > 0
-	if contested && s == nil {
-		// The session has ended since, and nobody can say so.
+	if contested && a.reachable(d) == nil {
+		// The session has ended since, and nobody can say so. The router delivers it again.
 		a.inflow.release(size)
 		return
 	}
 	arrival := activity.Arrival{
 		Envelope: env, To: d.GetTo(), Class: transportpb.Class_CLASS_WORK, At: at, RouterSeq: d.GetSeq(), Exchange: ct.Method,
-		AwaitsCustody: contested && s.asks(),
+		AwaitsCustody: contested && d.by.asks(),
 	}
-	if s != nil {
-		arrival.RouterStoreID = s.routerID()
+	if d.by != nil {
+		arrival.RouterStoreID = d.by.routerID()
 	}
 	if h != nil {
 		arrival.Exchange = h.d.Name()
@@ -196,13 +212,13 @@ func (a *Agent) receiveWork(d *transportpb.Delivery, at time.Time, ct envelope.C
 
 // take acknowledges the delivery of a new message and accepts it, where the record says so once the router has recorded that
 // this agent has it.
-func (a *Agent) take(d *transportpb.Delivery, rec *storagepb.InRecord, h *handler, refusal error) {
+func (a *Agent) take(d inbound, rec *storagepb.InRecord, h *handler, refusal error) {
 	messageID := d.GetEnvelope().GetMessageId()
 	lane := laneOf(h, rec.GetFrom(), rec.GetCorrelationId())
 	accept := func() { a.accept(rec, messageID, h, refusal) }
 	if rec.GetAwaitsCustody() {
 		a.awaitCustody(rec, messageID, lane, accept)
-		a.settled(d)
+		a.custodyAsked(d, rec)
 		return
 	}
 	a.settled(d)
@@ -216,7 +232,7 @@ func (a *Agent) accept(rec *storagepb.InRecord, messageID string, h *handler, re
 }
 
 // repeated answers a message that is here already: with its stage, and once it has ended with its outcome and reply.
-func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec *storagepb.InRecord) {
+func (a *Agent) repeated(d inbound, verdict activity.Verdict, rec *storagepb.InRecord) {
 	sig := ack.Ack{ForMessageID: d.GetEnvelope().GetMessageId(), Stage: max(ack.Stage(rec.GetStage()), ack.Received)}
 	if o := rec.GetOutcome(); o != nil {
 		sig.Stage, sig.Code, sig.Note = ack.Stage(o.GetStage()), ack.Code(o.GetCode()), o.GetNote()
@@ -229,7 +245,7 @@ func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec 
 	if rec.GetAwaitsCustody() {
 		// There is nothing to say before the router has recorded who has it.
 		a.custodies.moved(rec.GetSequence(), deliveryOf(rec), activity.Awaited(rec))
-		a.settled(d)
+		a.custodyAsked(d, rec)
 		return
 	}
 	a.settled(d)
@@ -240,7 +256,7 @@ func (a *Agent) repeated(d *transportpb.Delivery, verdict activity.Verdict, rec 
 }
 
 // refuse answers a message that cannot be stored.
-func (a *Agent) refuse(d *transportpb.Delivery, err error) {
+func (a *Agent) refuse(d inbound, err error) {
 	env := d.GetEnvelope()
 	a.log.Warn("a message is refused", "from", env.GetProducerId(), "message_id", env.GetMessageId(), "error", err)
 	if env.GetMessageId() != "" && envelope.CheckID("producer id", env.GetProducerId()) == nil {

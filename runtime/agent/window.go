@@ -57,7 +57,7 @@ func param(ct envelope.ContentType, name string) string {
 }
 
 // receiveWindow takes what the reader of a stream says.
-func (a *Agent) receiveWindow(d *transportpb.Delivery) {
+func (a *Agent) receiveWindow(d inbound) {
 	defer a.settled(d)
 	env := d.GetEnvelope()
 	w, err := parseWindow(env)
