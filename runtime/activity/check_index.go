@@ -167,8 +167,8 @@ func (c *checker) belongings(ctx context.Context) error {
 		var last Record
 		known := false
 		err := scanPrefix(ctx, c.r, prefix, func(key, value []byte) error {
-			if len(key) < 10 {
-				c.wrong(key, "the key has no number")
+			if !isPart(key) {
+				c.wrong(key, "the key is none of a part of a record")
 				return nil
 			}
 			seq := binary.BigEndian.Uint64(key[2:])
@@ -191,6 +191,15 @@ func (c *checker) belongings(ctx context.Context) error {
 	return nil
 }
 
+// isPart tells whether a key that begins as those of parts of records has what belongs behind that: a number, and of frames
+// their run and their own number.
+func isPart(key []byte) bool {
+	if p := string(key[:2]); p == keyOutFrame || p == keyInFrame {
+		return len(key) == 26
+	}
+	return len(key) == 10
+}
+
 func (c *checker) belonging(key, value []byte, rec Record) error {
 	switch string(key[:2]) {
 	case keyOutStream, keyInStream:
@@ -206,7 +215,7 @@ func (c *checker) belonging(key, value []byte, rec Record) error {
 		if err != nil {
 			return nil // reported with the record
 		}
-		if len(key) != 26 || !ok || binary.BigEndian.Uint64(key[10:]) != run {
+		if !ok || binary.BigEndian.Uint64(key[10:]) != run {
 			c.wrong(key, "%s has no such run of frames", rec.what())
 		}
 	}

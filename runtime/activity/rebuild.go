@@ -427,7 +427,8 @@ func (r *rebuilder) orphans(ctx context.Context) error {
 		var rec Record
 		known, dropped, first := false, 0, []byte(nil)
 		err := scanPrefix(ctx, r.s, prefix, func(key, value []byte) error {
-			if len(key) < 10 {
+			if !isPart(key) {
+				r.say("a part is dropped whose key is none: %s", DescribeKey(key))
 				r.batch.delete(key)
 				return nil
 			}
@@ -465,16 +466,21 @@ func (r *rebuilder) belongs(key, value []byte, rec Record) bool {
 		return !rec.Finished()
 	case keyOutFrame, keyInFrame:
 		_, run, _, ok, err := rec.frames(r.s)
-		return err == nil && ok && len(key) == 26 && bytes.Equal(key[10:18], encodeNumber(run)) &&
+		return err == nil && ok && bytes.Equal(key[10:18], encodeNumber(run)) &&
 			proto.Unmarshal(value, new(storagepb.Frame)) == nil
 	default:
 		return true
 	}
 }
 
-// data counts the agent's own data.
+// data counts the agent's own data, and drops what no agent can have written.
 func (r *rebuilder) data(ctx context.Context) error {
 	return WalkData(ctx, r.s, func(key string, value []byte) error {
+		if !dataKeyFits(key) || len(value) > MaxDataValue {
+			r.say("data is dropped that has a key or a value that nobody could have written: its key has %d bytes, its value %d", len(key), len(value))
+			r.batch.delete(dataKey(key))
+			return nil
+		}
 		r.meta.totals.add(dataEntries, dataSize(key, value))
 		return nil
 	})

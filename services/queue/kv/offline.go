@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -233,6 +234,12 @@ func (m *mender) deadLetter(key, value []byte) error {
 		return m.wrong(key, "a dead letter does not decode: %w", err)
 	}
 	seq := p.GetRow().GetSeq()
+	if at, ok := deadSeq(key); !ok || at != seq {
+		return m.wrong(key, "dead letter %d lies at another place than it says", seq)
+	}
+	if m.bodies[seq] {
+		return m.wrong(key, "dead letter %d waits too, or is dead twice", seq)
+	}
 	m.last = max(m.last, seq)
 	has, err := m.read(bodyKey(seq), new(commonpb.Envelope))
 	if err != nil {
@@ -288,12 +295,16 @@ func (m *mender) id(key, value []byte) error {
 		return m.wrong(key, "a message id does not decode: %w", err)
 	}
 	for _, a := range id.GetAttempts() {
-		has, err := m.read(tokenEntryKey(tokenKey(sized(a.GetTokenKey()))), new(storagepb.QueueToken))
+		var t storagepb.QueueToken
+		has, err := m.read(tokenEntryKey(tokenKey(sized(a.GetTokenKey()))), &t)
 		if err != nil {
 			return err
 		}
 		if !has {
 			return m.wrong(key, "message id %q names a token that is not there", key[2:])
+		}
+		if !slices.Contains(t.GetMessageIds(), string(key[2:])) {
+			return m.wrong(key, "message id %q names a token that has no such attempt", key[2:])
 		}
 	}
 	return nil
