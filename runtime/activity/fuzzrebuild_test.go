@@ -17,7 +17,9 @@ func FuzzRebuild(f *testing.F) {
 		f.Add([]byte(key), []byte(value), false)
 		f.Add([]byte(key), []byte(value)[:len(value)/2], false)
 		f.Add([]byte(key), []byte(nil), true)
+		f.Add([]byte(key+"$"), []byte(value), false)
 	}
+	f.Add([]byte("d"), []byte("of no key"), false)
 	f.Fuzz(func(t *testing.T, key, value []byte, gone bool) {
 		s := store.NewMemory()
 		var b store.Batch

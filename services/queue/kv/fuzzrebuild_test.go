@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,13 @@ func FuzzRebuild(f *testing.F) {
 		f.Add([]byte(key)[1:], []byte(value), false)
 		f.Add([]byte(key)[1:], []byte(value)[:len(value)/2], false)
 		f.Add([]byte(key)[1:], []byte(nil), true)
+		elsewhere := []byte(key)[1:]
+		elsewhere[len(elsewhere)-1]++
+		f.Add(elsewhere, []byte(value), false)
+		elsewhere = bytes.Clone(elsewhere)
+		elsewhere[len(elsewhere)/3]++
+		elsewhere[len(elsewhere)-1]--
+		f.Add(elsewhere, []byte(value), false)
 	}
 	f.Fuzz(func(t *testing.T, key, value []byte, gone bool) {
 		s := store.NewMemory()
