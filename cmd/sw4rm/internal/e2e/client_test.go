@@ -225,6 +225,7 @@ func (d *driver) send(ctx context.Context, key string) (handle, error) {
 		return h, fmt.Errorf("send %s: %w", key, err)
 	}
 	d.history.Add(history.Event{Op: history.Send, Kind: history.Return, Key: key, Ref: string(h.Ref())})
+	d.note(key, h) // by what names the system knows it
 	return h, nil
 }
 

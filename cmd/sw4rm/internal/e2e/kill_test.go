@@ -97,10 +97,14 @@ const (
 	network
 	// mixed is any of the others, drawn for each fault.
 	mixed
+	// cut ends everything with SIGKILL, looks where all messages are, and starts it again.
+	cut
 )
 
 // String names what the log says.
-func (m manner) String() string { return [...]string{"kill", "stop", "pause", "network", "mixed"}[m] }
+func (m manner) String() string {
+	return [...]string{"kill", "stop", "pause", "network", "mixed", "cut"}[m]
+}
 
 // fault comes when so many operations have finished.
 type fault struct {
@@ -109,6 +113,8 @@ type fault struct {
 	how    manner
 	// net is what the network does.
 	net relay.Armed
+	// order is that in which a cut ends the processes.
+	order []string
 }
 
 // routerID names the services among the victims.

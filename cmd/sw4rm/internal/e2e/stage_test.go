@@ -192,8 +192,12 @@ func resident(pid int) (int64, bool) {
 // fail makes a fault, false when it has to wait for another one.
 func (s *stage) fail(ctx context.Context, f fault) bool {
 	s.t.Helper()
-	if f.how == network {
+	switch f.how {
+	case network:
 		return s.net.Arm(f.victim, f.net)
+	case cut:
+		s.cut(ctx, f)
+		return true
 	}
 	victim := s.services.Process
 	if f.victim != routerID {
@@ -257,6 +261,7 @@ func (s *stage) end(ctx context.Context) {
 // settle checks everything that has happened.
 func (s *stage) settle(floor history.Floor) {
 	s.t.Helper()
+	s.examineStores(func(e history.Event) history.Event { return e })
 	s.examine()
 	events, err := history.Read(historyDir(s.dir), "")
 	require.NoError(s.t, err)
@@ -338,7 +343,7 @@ func story(events []history.Event, key string) string {
 	return text.String()
 }
 
-// examine looks into the agents' buffers, and adds what the handlers' agents have recorded to the history.
+// examine looks into the agents' buffers, and compares outcomes with what handlers have written.
 func (s *stage) examine() {
 	s.t.Helper()
 	events, err := history.Read(historyDir(s.dir), "")
@@ -362,10 +367,6 @@ func (s *stage) examine() {
 			o := rec.GetOutcome()
 			shape := planOf(key).shape
 			w.note(s.t, token, ack.Stage(o.GetStage()) == ack.Fulfilled, shape == oneWay || shape == call)
-			s.history.Add(history.Event{
-				Actor: id, Op: history.Record, Kind: history.Info, Key: key, Token: token,
-				Stage: ack.Stage(o.GetStage()).String(), Code: ack.Code(o.GetCode()).String(),
-			})
 		}
 		w.settle(s.t)
 	}

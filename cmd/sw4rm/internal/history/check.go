@@ -29,6 +29,7 @@ func (v *Violation) Error() string {
 // The checks, by the names that violations carry.
 const (
 	Lost       = "nothing accepted is lost"
+	Handed     = "what the router has taken is with it or beyond"
 	OneOutcome = "one outcome"
 	Forward    = "stages only move forward"
 	Once       = "fulfilled at most once"
@@ -50,14 +51,18 @@ func Check(events []Event, floor Floor) error {
 	slices.SortStableFunc(events, inTime)
 	nameAll(events)
 	var errs []error
-	for _, check := range []func([]Event) []*Violation{
-		checkLost, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkPoison, checkCauses,
-		floor.checkProgress, floor.checkMemory, floor.check,
-	} {
-		for _, v := range check(events) {
-			errs = append(errs, v)
+	run := func(events []Event, checks ...func([]Event) []*Violation) {
+		for _, check := range checks {
+			for _, v := range check(events) {
+				errs = append(errs, v)
+			}
 		}
 	}
+	for _, until := range examinations(events) {
+		run(until, checkLost, checkHanded, checkHolders, checkCauses)
+	}
+	run(events, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkPoison,
+		floor.checkProgress, floor.checkMemory, floor.check)
 	return errors.Join(errs...)
 }
 
@@ -222,13 +227,32 @@ func checkStages(events []Event) []*Violation {
 	return found
 }
 
-// checkFulfilled: receivers have recorded success once.
+// checkFulfilled: one receiver has recorded success, once, and nobody works on it again. What it has recorded is seen at every
+// later examination.
 func checkFulfilled(events []Event) []*Violation {
+	during := periods(events)
 	var found []*Violation
-	sorted(by(events, []Op{Record}, tokenOf), func(token string, events []Event) {
-		events = slices.DeleteFunc(events, func(e Event) bool { return e.Stage != fulfilled })
-		if len(events) > 1 {
-			found = append(found, &Violation{Once, fmt.Sprintf("token %s was fulfilled %d times", token, len(events)), events})
+	sorted(by(events, []Op{Record, Hold}, tokenOf), func(token string, events []Event) {
+		first := slices.IndexFunc(events, func(e Event) bool { return e.Op == Record && e.Stage == fulfilled })
+		if first < 0 {
+			return
+		}
+		for _, e := range events[first+1:] {
+			later := during(e) > during(events[first])
+			text := ""
+			switch {
+			case e.Op == Hold && e.Place == InCustody:
+				text = "is in custody again"
+			case e.Op == Hold:
+			case e.Stage == fulfilled && (e.Actor != events[first].Actor || !later):
+				text = "was fulfilled once more"
+			case e.Stage != fulfilled && e.Actor == events[first].Actor && later:
+				text = "was not any more"
+			}
+			if text != "" {
+				found = append(found, &Violation{Once, fmt.Sprintf("token %s was fulfilled, and %s", token, text), []Event{events[first], e}})
+				return
+			}
 		}
 	})
 	return found

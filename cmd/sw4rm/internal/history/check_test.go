@@ -163,8 +163,8 @@ func TestChecksCanFail(t *testing.T) {
 		{
 			name: "two agents have it in the end", check: OneHolder,
 			more: []Event{
-				{T: 30, Actor: worker, Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InCustody},
-				{T: 31, Actor: "other.1", Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InCustody},
+				{T: 30, Actor: "other", Op: Hold, Kind: Info, Key: "b", Token: "t-b", Place: InCustody, Cause: Absent, To: "other"},
+				{T: 31, Actor: "third", Op: Hold, Kind: Info, Key: "b", Token: "t-b", Place: InCustody, Cause: Absent, To: "third"},
 			},
 		},
 		{
@@ -192,6 +192,41 @@ func TestChecksCanFail(t *testing.T) {
 			name: "ended, and still in the outbox", check: TrueCause,
 			more: []Event{{T: 30, Actor: client, Op: Hold, Kind: Info, Key: "a", Token: "t-a", Place: InOutbox, Cause: Running}},
 		},
+		{
+			name: "idle for an agent that has nothing to do with it", check: TrueCause,
+			more: held(Event{Place: InQueue, Cause: Absent, To: "third"}),
+		},
+		{name: "found in the middle, and lost after it", check: Lost, more: examined(examination{then: []Event{}}, heldBy(InQueue, "up"))},
+		{name: "nowhere in the middle", check: Lost, more: examined(examination{})},
+		{name: "taken, and with its sender only", check: Handed, more: examined(examination{}, heldBy(Taken, "client"))},
+		{
+			name: "taken, and with its sender only in the end", check: Handed,
+			more: examined(examination{then: []Event{}, last: true}, heldBy(Taken, "client")),
+		},
+		{
+			name: "in two agents' custody in the middle", check: OneHolder,
+			more: examined(examination{}, heldBy(InCustody, "worker"), heldBy(InCustody, "other")),
+		},
+		{name: "idle without a cause in the middle", check: TrueCause, more: examined(examination{}, Event{Op: Hold, Actor: "up", Place: InQueue})},
+		{
+			name: "fulfilled, and in custody again", check: Once,
+			more: examined(examination{}, Event{Op: Record, Actor: "worker", Stage: fulfilled}, heldBy(InCustody, "other")),
+		},
+		{
+			name: "fulfilled, and later not any more", check: Once,
+			more: append(examined(examination{}, heldBy(Answered, "worker"), Event{Op: Record, Actor: "worker", Stage: fulfilled}),
+				Event{T: 60, Actor: "worker", Op: Record, Kind: Info, Key: "b", Token: "t-b", Stage: "FAILED"}),
+		},
+		{
+			name: "fulfilled, and later by another too", check: Once,
+			more: append(examined(examination{}, heldBy(Answered, "worker"), Event{Op: Record, Actor: "worker", Stage: fulfilled}),
+				Event{T: 60, Actor: "other", Op: Record, Kind: Info, Key: "b", Token: "t-b", Stage: fulfilled}),
+		},
+		{name: "too few examinations", check: NotVacuous, floor: Floor{Examinations: 1}},
+		{name: "too few open", check: NotVacuous, floor: Floor{Open: 2}, more: examined(examination{}, heldBy(InQueue, "up"))},
+		{name: "too few in outboxes", check: NotVacuous, floor: Floor{InOutboxes: 1}, more: examined(examination{}, heldBy(InQueue, "up"))},
+		{name: "too few in queues", check: NotVacuous, floor: Floor{InQueues: 1}, more: examined(examination{}, heldBy(InCustody, "worker"))},
+		{name: "too few in custody", check: NotVacuous, floor: Floor{InCustody: 1}, more: examined(examination{}, heldBy(InQueue, "up"))},
 		{name: "too much memory", check: Bounded, floor: Floor{Memory: 100}, more: grown(80, 0, 1, 101)},
 		{name: "ever more memory", check: Bounded, more: grown(80, 1000, 100, 0)},
 		{name: "too few other faults", check: NotVacuous, floor: Floor{Faults: 1}},
@@ -261,11 +296,48 @@ func limited(end int64, stage, code string) []Event {
 func held(e Event) []Event {
 	e.T, e.Actor, e.Op, e.Kind, e.Key, e.Token = 40, "test", Hold, Info, "b", "t-b"
 	return []Event{
-		{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b"},
+		{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b", To: "agent:nobody"},
 		{T: 31, Actor: client, Op: Send, Kind: Return, Key: "b", Token: "t-b"},
 		{T: 32, Actor: "other.1", Op: Up, Kind: Info},
 		e,
 	}
+}
+
+// examination is one of an accepted operation, that ends afterwards unless it is said what happens then. Unless it is the last,
+// processes begin again.
+type examination struct {
+	then []Event
+	last bool
+}
+
+// heldBy is found at an examination, where a dead agent has it.
+func heldBy(place Place, holder string) Event {
+	return Event{Op: Hold, Actor: holder, Place: place, Message: "m-b", Cause: Absent, To: holder}
+}
+
+// examined is an examination in which some things are found, while nothing runs.
+func examined(x examination, found ...Event) []Event {
+	all := []Event{
+		{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b"},
+		{T: 31, Actor: client, Op: Send, Kind: Return, Key: "b", Token: "t-b"},
+	}
+	for _, e := range found {
+		e.T, e.Kind, e.Key, e.Token = 40, Info, "b", "t-b"
+		all = append(all, e)
+	}
+	all = append(all, Event{T: 41, Op: Examined, Kind: Info})
+	if !x.last {
+		all = append(all, Event{T: 42, Actor: "worker.9", Op: Up, Kind: Info})
+	}
+	if x.then != nil {
+		return append(all, x.then...)
+	}
+	return append(all,
+		Event{T: 43, Actor: "worker.9", Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1},
+		Event{T: 44, Actor: "worker.9", Op: Handle, Kind: Return, Key: "b", Token: "t-b", Run: 1, Stage: fulfilled},
+		Event{T: 45, Actor: client, Op: Finish, Kind: Return, Key: "b", Stage: fulfilled},
+		Event{T: 46, Actor: "worker", Op: Record, Kind: Info, Key: "b", Token: "t-b", Stage: fulfilled},
+	)
 }
 
 // grown are n samples of a process's memory, that begin at a size and grow by a step; the last is as given, if it is.
@@ -295,10 +367,16 @@ func TestSoundHistories(t *testing.T) {
 			{T: 32, Op: Custody, Kind: Call, Token: "t-b", Message: "m-9", Store: "s-2"},
 			{T: 33, Op: Custody, Kind: Call, Token: "t-b", Message: "m-8", Store: "s-1", Note: "a copy of what has ended"},
 		},
+		"in the middle it waits in a queue":        examined(examination{}, heldBy(InOutbox, "client"), heldBy(InQueue, "up")),
+		"in the middle it is taken and in custody": examined(examination{}, heldBy(Taken, "client"), heldBy(InCustody, "worker")),
+		"in the middle its receiver has ended it": examined(examination{}, heldBy(Taken, "client"), heldBy(Answered, "worker"),
+			Event{Op: Record, Actor: "worker", Stage: fulfilled}),
+		"in the end it is taken and dead": examined(examination{then: []Event{}, last: true}, heldBy(Taken, "client"),
+			Event{Op: Hold, Actor: "up", Place: Dead, Message: "m-b"}),
 		"a handler that runs": append(held(Event{Place: InCustody, Cause: Running}),
 			Event{T: 33, Actor: "other.1", Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1}),
 		"one that waits behind another": append(held(Event{Place: InCustody, Cause: Behind, Lane: "l", N: 2}),
-			Event{T: 30, Actor: client, Op: Send, Kind: Call, Key: "c"},
+			Event{T: 30, Actor: client, Op: Send, Kind: Call, Key: "c", To: "agent:nobody"},
 			Event{T: 31, Actor: client, Op: Send, Kind: Return, Key: "c", Token: "t-c"},
 			Event{T: 40, Actor: "test", Op: Hold, Kind: Info, Key: "c", Token: "t-c", Place: InQueue, Cause: Absent, To: "nobody", Lane: "l", N: 1}),
 	}

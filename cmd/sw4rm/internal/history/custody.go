@@ -42,9 +42,13 @@ func checkCustody(events []Event) []*Violation {
 			}
 		}
 	})
-	// What is found after the run is in one agent's custody at most.
-	held := by(events, []Op{Hold}, tokenOf)
-	sorted(held, func(token string, events []Event) {
+	return found
+}
+
+// checkHolders: what is found in custody is in that of one agent.
+func checkHolders(events []Event) []*Violation {
+	var found []*Violation
+	sorted(by(events, []Op{Hold}, tokenOf), func(token string, events []Event) {
 		events = slices.DeleteFunc(events, func(e Event) bool { return e.Place != InCustody })
 		for _, e := range events[min(1, len(events)):] {
 			if e.Actor != events[0].Actor {

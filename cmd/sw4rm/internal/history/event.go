@@ -49,21 +49,27 @@ const (
 	// Custody is an agent's being answerable for one attempt: Call when the router has agreed to it, Return when the
 	// agent begins to tell the outcome, or has certainly lost its store.
 	Custody Op = "custody"
-	// Hold is a message that is found somewhere after the run has settled. Kind is Info.
+	// Hold is a message that is found somewhere while somebody looks through all places, after the run has settled or while
+	// nothing runs in the middle of it. It says nothing any more once a process has begun. Kind is Info.
 	Hold Op = "hold"
+	// Examined says that all places were looked through, and what was not found is nowhere. Kind is Info.
+	Examined Op = "examined"
 	// Memory is how much a process uses. Kind is Info.
 	Memory Op = "memory"
 )
 
-// Place is where a message is found after the run.
+// Place is where a message is found.
 type Place string
 
-// The places. What is in the outbox is still its sender's.
+// The places. What is in the outbox is still its sender's. So is what was taken, only that the router has told its sender
+// that it has it, too. What was answered has ended where it is found.
 const (
 	InOutbox  Place = "outbox"
+	Taken     Place = "taken"
 	InQueue   Place = "queue"
 	InCustody Place = "custody"
 	Dead      Place = "dead"
+	Answered  Place = "answered"
 )
 
 // Cause is why a message that has not ended does not move.
@@ -71,7 +77,7 @@ type Cause string
 
 // The causes that are a system's right. Each is checked against the rest of the history.
 const (
-	// Absent says that the agent that To names does not run.
+	// Absent says that the agent that To names, which has it or to which it was sent, does not run.
 	Absent Cause = "absent"
 	// Running says that a handler works on it.
 	Running Cause = "running"

@@ -1,9 +1,11 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // sortedKeys returns the keys of m in order.
@@ -14,9 +16,16 @@ func checkCauses(events []Event) []*Violation {
 	var found []*Violation
 	up := map[string]bool{}
 	running := map[string]bool{}
-	live := map[string]Event{}
+	var live []Event
 	ended := map[string]bool{}
+	concerned := map[[2]string]bool{} // by key and agent
 	for _, e := range events {
+		switch {
+		case e.Op == Send && e.Kind == Call:
+			concerned[[2]string{e.Key, strings.TrimPrefix(e.To, "agent:")}] = true
+		case e.Op == Hold, e.Op == Record:
+			concerned[[2]string{e.Key, agentOf(e.Actor)}] = true
+		}
 		switch {
 		case e.Op == Up:
 			up[e.Actor] = true
@@ -25,7 +34,7 @@ func checkCauses(events []Event) []*Violation {
 		case e.Op == Finish:
 			ended[e.Key] = true
 		case e.Op == Hold && e.Place != Dead:
-			live[e.Key] = e
+			live = append(live, e)
 		}
 	}
 	for token, all := range runs(events) {
@@ -38,10 +47,11 @@ func checkCauses(events []Event) []*Violation {
 	fail := func(e Event, format string, args ...any) {
 		found = append(found, &Violation{TrueCause, fmt.Sprintf(format, args...), []Event{e}})
 	}
-	for _, key := range sortedKeys(live) {
-		e := live[key]
+	slices.SortStableFunc(live, func(a, b Event) int { return cmp.Compare(a.Key, b.Key) })
+	for _, e := range live {
+		key := e.Key
 		switch {
-		case ended[key] && e.Place == InOutbox:
+		case ended[key] && (e.Place == InOutbox || e.Place == Taken):
 			fail(e, "%s has ended, and its sender still has it", key)
 		case ended[key]:
 			// Its sender does not wait for it any more, and gave it up for a reason of its own.
@@ -49,6 +59,8 @@ func checkCauses(events []Event) []*Violation {
 			fail(e, "%s does not move, and nothing says why", key)
 		case e.Cause == Absent && anyUp(up, e.To):
 			fail(e, "%s waits for %s, which runs", key, e.To)
+		case e.Cause == Absent && !concerned[[2]string{key, e.To}]:
+			fail(e, "%s waits for %s, which does not have it, and to which it was not sent", key, e.To)
 		case e.Cause == Running && !running[e.Token]:
 			fail(e, "%s is said to be handled, and no handler runs", key)
 		case e.Cause == Behind && !anyBefore(live, ended, e):
@@ -69,13 +81,10 @@ func anyUp(up map[string]bool, agent string) bool {
 }
 
 // anyBefore tells whether a live operation is before e in its lane.
-func anyBefore(live map[string]Event, ended map[string]bool, e Event) bool {
-	for key, other := range live {
-		if !ended[key] && other.Lane == e.Lane && e.Lane != "" && other.N < e.N {
-			return true
-		}
-	}
-	return false
+func anyBefore(live []Event, ended map[string]bool, e Event) bool {
+	return slices.ContainsFunc(live, func(other Event) bool {
+		return !ended[other.Key] && other.Lane == e.Lane && e.Lane != "" && other.N < e.N
+	})
 }
 
 // checkMemory: no process uses more memory than it may, and none uses ever more.

@@ -147,8 +147,8 @@ func (p *progress) before(key string) []string {
 	return all
 }
 
-// caused tells whether an operation has a live cause to stand still: a handler works on it, its receiver does not run, or
-// one before it in its lane has not ended.
+// caused tells whether an operation has a live cause to stand still: a handler works on it, its receiver or whoever has it
+// does not run, or one before it in its lane has not ended.
 func (p *progress) caused(s still) bool {
 	spans := func(from, to int64) bool { return from <= s.from.T && s.to.T <= to }
 	for _, r := range p.runs[tokenIn(p.events[s.key])] {
@@ -156,16 +156,35 @@ func (p *progress) caused(s still) bool {
 			return true
 		}
 	}
-	if id, ok := strings.CutPrefix(p.called[s.key].To, "agent:"); ok {
-		up := slices.ContainsFunc(p.up[id], func(u still) bool { return u.from.T < s.to.T && s.from.T < u.to.T })
-		if !up && p.up[id] != nil {
-			return true
-		}
+	away := func(id string) bool {
+		return p.up[id] != nil && !slices.ContainsFunc(p.up[id], func(u still) bool { return u.from.T < s.to.T && s.from.T < u.to.T })
+	}
+	if id, ok := strings.CutPrefix(p.called[s.key].To, "agent:"); ok && away(id) {
+		return true
+	}
+	if holder, ok := p.holder(s); ok && away(holder) {
+		return true
 	}
 	return slices.ContainsFunc(p.before(s.key), func(key string) bool {
 		events := p.events[key]
 		return spans(events[0].T, events[len(events)-1].T)
 	})
+}
+
+// holder returns the agent whose handler was cut off last before a time, or in whose custody the operation is found first
+// after it.
+func (p *progress) holder(s still) (id string, ok bool) {
+	for _, r := range p.runs[tokenIn(p.events[s.key])] {
+		if r.killed && r.end <= s.from.T {
+			id, ok = agentOf(r.event.Actor), true
+		}
+	}
+	for _, e := range p.events[s.key] {
+		if e.Op == Hold && e.Place == InCustody && e.T >= s.to.T {
+			return agentOf(e.Actor), true
+		}
+	}
+	return id, ok
 }
 
 func tokenIn(events []Event) string {

@@ -46,6 +46,18 @@ func TestProgress(t *testing.T) {
 			{T: 170, Actor: "other.1", Op: Handle, Kind: Return, Key: "d", Token: "t-d", Run: 1, Stage: "FAILED"},
 		}, 100},
 		{"its receiver is away", []Event{{T: 110, Actor: "other.1", Op: Kill, Kind: Info}, {T: 175, Actor: "other.2", Op: Up, Kind: Info}}, 25},
+		{"whoever was at work on it is away", []Event{
+			{T: 90, Actor: "fourth.1", Op: Up, Kind: Info},
+			{T: 110, Actor: "fourth.1", Op: Handle, Kind: Call, Key: "b", Token: "t-b", Run: 1},
+			{T: 111, Actor: "fourth.1", Op: Kill, Kind: Info},
+			{T: 170, Actor: "fourth.2", Op: Up, Kind: Info},
+		}, 30},
+		{"whoever has it is away", []Event{
+			{T: 90, Actor: "fourth.1", Op: Up, Kind: Info},
+			{T: 110, Actor: "fourth.1", Op: Kill, Kind: Info},
+			{T: 160, Actor: "fourth", Op: Hold, Kind: Info, Key: "b", Place: InCustody, Cause: Absent, To: "fourth"},
+			{T: 180, Actor: "fourth.2", Op: Up, Kind: Info},
+		}, 20},
 		{"one before it has not ended", append(ahead(), Event{T: 90, Actor: "third.1", Op: Down, Kind: Info}), 0},
 		{"one before it stands still itself", ahead(), 90},
 	}

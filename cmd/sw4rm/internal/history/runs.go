@@ -78,6 +78,10 @@ type Summary struct {
 	Faults, OverlappingFaults int
 	// Accepted attempts, custodies, lanes with more than one operation, and operations with a time to live were seen.
 	Accepted, Custodies, Lanes, Limited int
+	// Examinations were made in the middle of the run. At each of them LeastOpen operations at least had begun and not ended;
+	// so many of all of them were found in outboxes, queues and custody.
+	Examinations, LeastOpen         int
+	InOutboxes, InQueues, InCustody int
 	// Peak is the most memory that a process was seen to use.
 	Peak int64
 }
@@ -95,6 +99,8 @@ func (s Summary) String() string {
 		{s.Custodies, fmt.Sprintf("%d custodies", s.Custodies)},
 		{s.Lanes, fmt.Sprintf("%d lanes", s.Lanes)},
 		{s.Limited, fmt.Sprintf("%d with a time to live", s.Limited)},
+		{s.Examinations, fmt.Sprintf("%d examinations with at least %d open (%d found in outboxes, %d in queues, %d in custody)",
+			s.Examinations, s.LeastOpen, s.InOutboxes, s.InQueues, s.InCustody)},
 		{int(s.Peak >> 20), fmt.Sprintf("at most %d MiB a process", s.Peak>>20)},
 	} {
 		if part.n > 0 {
@@ -153,6 +159,7 @@ func Summarize(events []Event) Summary {
 		}
 		return 0
 	}
+	s.countExaminations(events)
 	lanes := map[string]int{}
 	for _, e := range events {
 		switch {
@@ -193,6 +200,11 @@ type Floor struct {
 	Kills, Faults int
 	// Accepted, Custodies, Lanes and Limited are how much must have been seen of what Summary has under these names.
 	Accepted, Custodies, Lanes, Limited int
+	// Open is how many operations must have been open at each examination in the middle of the run, of which there must be
+	// Examinations.
+	Examinations, Open int
+	// InOutboxes, InQueues and InCustody are how many must have been found there then.
+	InOutboxes, InQueues, InCustody int
 	// Memory is the most bytes that a process may use; 0 for any number.
 	Memory int64
 	// Slack is by how many nanoseconds a handler's first note may come after its begin: processes stand still.
@@ -216,6 +228,11 @@ func (f Floor) check(events []Event) []*Violation {
 		{s.Custodies, f.Custodies, "custodies were seen"},
 		{s.Lanes, f.Lanes, "lanes had more than one operation"},
 		{s.Limited, f.Limited, "operations had a time to live"},
+		{s.Examinations, f.Examinations, "examinations were made in the middle of the run"},
+		{s.LeastOpen, f.Open, "operations were open at one of the examinations"},
+		{s.InOutboxes, f.InOutboxes, "were found in outboxes"},
+		{s.InQueues, f.InQueues, "were found in queues"},
+		{s.InCustody, f.InCustody, "were found in custody"},
 	} {
 		if least.has < least.asked {
 			found = append(found, &Violation{Check: NotVacuous, Text: fmt.Sprintf("%d %s, %d are asked for", least.has, least.text, least.asked)})

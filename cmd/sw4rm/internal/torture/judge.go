@@ -15,7 +15,7 @@ import (
 
 // promiseOf says which promise each check is about.
 var promiseOf = map[string]string{
-	history.Lost: "P2", history.OneOutcome: "P3", history.Once: "P3", history.NoOverlap: "P3", history.OneHolder: "P3", history.Poisoned: "P3",
+	history.Lost: "P2", history.Handed: "P2", history.OneOutcome: "P3", history.Once: "P3", history.NoOverlap: "P3", history.OneHolder: "P3", history.Poisoned: "P3",
 	history.Forward: "P4", history.InOrder: "P5", history.InTime: "P6", history.TrueCause: "P8",
 }
 
