@@ -32,7 +32,13 @@ const (
 	headerRouter = "sw4rm-router"
 	// headerRouterStart is the one by which it tells its starts apart.
 	headerRouterStart = "sw4rm-router-start"
+	// headerPatience is how long the header is awaited, and headerPatienceOurs from a router that has shown itself before.
+	headerPatience     = 2 * time.Second
+	headerPatienceOurs = rpcTimeout
 )
+
+// errShownLate ends a session in which a router was taken for a foreign one until it showed itself.
+var errShownLate = errors.New("the router has shown late that it is one of this module; the session is opened again")
 
 // canonical is a session over sw4rm.router.RouterService, for routers that do not offer our stream.
 type canonical struct {
@@ -44,6 +50,7 @@ type canonical struct {
 	// ours is the id of a router of this module, empty for a foreign one.
 	ours   string
 	start  string
+	header chan header
 	events events
 	calls  *serial
 	slots  chan struct{}
@@ -60,44 +67,58 @@ func openCanonical(ctx context.Context, conn grpc.ClientConnInterface, hello *tr
 		cancel(nil)
 		return nil, fmt.Errorf("open the canonical stream: %w", err)
 	}
-	return &canonical{
+	c := &canonical{
 		client: client, in: in, ctx: ctx, cancel: cancel, agentID: hello.GetAgentId(), events: ev,
-		calls: newSerial(), slots: make(chan struct{}, 64),
-	}, nil
+		header: make(chan header, 1), calls: newSerial(), slots: make(chan struct{}, 64),
+	}
+	go func() { // ends with the stream at the latest
+		md, err := in.Header()
+		c.header <- header{md, err}
+	}()
+	return c, nil
 }
 
+// header is what a stream's header says.
+type header struct {
+	md  metadata.MD
+	err error
+}
+
+// value returns the value under a key, empty when there is none.
+func (h header) value(key string) string { return first(h.md.Get(key)...) }
+
 // identify waits for the router's header, which tells a router of this module from a foreign one. Routers send it at once
-// or with the first item; a foreign router may send nothing for as long as there is no item, so the wait is short. A
-// stream that ends without a header says nothing about the router, and must not be taken for a foreign one's.
-func (c *canonical) identify(ctx context.Context) error {
-	type answer struct {
-		md  metadata.MD
-		err error
-	}
-	header := make(chan answer, 1)
-	go func() { // ends with the stream at the latest
-		md, err := c.in.Header()
-		header <- answer{md, err}
-	}()
+// or with the first item; a foreign router may send nothing for as long as there is no item, so patience is short where
+// nothing is known of the router. A stream that ends without a header says nothing about the router, and must not be taken
+// for a foreign one's.
+func (c *canonical) identify(ctx context.Context, patience time.Duration) error {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
 	select {
-	case h := <-header:
-		if v := h.md.Get(headerRouter); len(v) > 0 {
-			c.ours = v[0]
-		}
-		if v := h.md.Get(headerRouterStart); len(v) > 0 {
-			c.start = v[0]
-		}
+	case h := <-c.header:
+		c.ours, c.start = h.value(headerRouter), h.value(headerRouterStart)
 		if h.err == nil && h.md == nil {
 			_, h.err = c.in.Recv()
 		}
 		if h.err != nil {
 			return fmt.Errorf("open the canonical stream: %w", c.goodbye(h.err))
 		}
-	case <-time.After(2 * time.Second):
+	case <-timeout.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// watchHeader ends the session when the header comes after identify has given up, and is one of this module's.
+func (c *canonical) watchHeader() {
+	select {
+	case h := <-c.header:
+		if h.value(headerRouter) != "" {
+			c.cancel(errShownLate)
+		}
+	case <-c.ctx.Done():
+	}
 }
 
 func (c *canonical) asks() bool          { return c.ours != "" }
@@ -182,6 +203,7 @@ func (c *canonical) run(ctx context.Context) error {
 	defer c.calls.wait()
 	defer c.cancel(nil)
 	leaving.Go(func() { c.heed(ctx) })
+	leaving.Go(c.watchHeader)
 	for {
 		item, err := c.in.Recv()
 		if err != nil {
@@ -192,6 +214,11 @@ func (c *canonical) run(ctx context.Context) error {
 				return errors.New("the router closed the canonical stream")
 			}
 			return fmt.Errorf("receive over the canonical stream: %w", c.goodbye(err))
+		}
+		if c.ours == "" {
+			if md, err := c.in.Header(); err == nil && len(md.Get(headerRouter)) > 0 {
+				return errShownLate // it delivers this again, and is answered as it expects
+			}
 		}
 		c.deliver(item)
 	}

@@ -104,7 +104,9 @@ type link struct {
 	admitted chan struct{}
 	once     sync.Once
 
-	router string // the last router's start; used by run alone
+	// router is the last router's start, and ours tells that it is known to be one of this module; used by run alone.
+	router string
+	ours   bool
 }
 
 func newLink(a *Agent) *link { return &link{a: a, admitted: make(chan struct{})} }
@@ -119,6 +121,7 @@ func (l *link) run(ctx context.Context) {
 			l.up(s)
 			began := time.Now()
 			err = s.run(ctx)
+			l.ours = l.ours || errors.Is(err, errShownLate)
 			if time.Since(began) > reconnectLast { // else a router that ends every session would be asked without pause
 				n = 0
 			}
@@ -163,10 +166,15 @@ func (l *link) open(ctx context.Context) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.identify(ctx); err != nil {
+	patience := headerPatience
+	if l.ours {
+		patience = headerPatienceOurs
+	}
+	if err := c.identify(ctx, patience); err != nil {
 		c.cancel(err)
 		return nil, err
 	}
+	l.ours = c.ours != ""
 	return c, nil
 }
 
