@@ -26,9 +26,14 @@ func writeDone(tx *exchange.Tx, token string, counted bool) error {
 	if err := addOne(tx, didKey+token); err != nil || !counted {
 		return err
 	}
+	return addOne(tx, counterOf(token))
+}
+
+// counterOf is the counter that the handler of a token adds to.
+func counterOf(token string) string {
 	h := fnv.New32a()
 	h.Write([]byte(token))
-	return addOne(tx, countKey+strconv.Itoa(int(h.Sum32()%counters)))
+	return countKey + strconv.Itoa(int(h.Sum32()%counters))
 }
 
 func addOne(tx *exchange.Tx, key string) error {

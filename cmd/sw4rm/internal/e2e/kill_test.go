@@ -25,7 +25,8 @@ const (
 // TestKill sends operations while router, handlers and sender are killed again and again.
 func TestKill(t *testing.T) { endure(t, kill, 600, 30) }
 
-// TestStop sends operations while router, handlers and sender are stopped and started again, as for an upgrade.
+// TestStop sends operations while router, handlers and sender are stopped and started again, as for an upgrade: no handler
+// that has begun is cut off, and none begins again.
 func TestStop(t *testing.T) { endure(t, stop, 300, 12) }
 
 // TestPause sends operations while router, handlers and sender stand still for longer than a lease, and then go on as if
@@ -52,9 +53,11 @@ func endure(t *testing.T, how manner, operations, faults int) {
 	var floor history.Floor
 	switch how {
 	case kill:
-		floor.Kills = r.faults
-	case pause, stop:
-		floor.Faults = r.faults
+		floor.Kills, floor.AtWork = r.faults, r.faults/6
+	case stop: // which nobody has to be afraid of
+		floor.Faults, floor.AtWork, floor.Orderly = r.faults, r.faults/12, true
+	case pause:
+		floor.Faults, floor.AtWork = r.faults, r.faults/10
 	default:
 		floor.Kills, floor.Faults = 1, r.faults/2
 		floor.Accepted, floor.Custodies = r.operations/2, r.operations/4

@@ -101,7 +101,7 @@ func loadPart() (*part, error) {
 // agent opens the part's agent.
 func (p *part) agent() (*agent.Agent, error) {
 	return sw4rm.New(agent.Config{
-		ID: p.id, DataDir: dataDir(p.dir, p.id), DrainTimeout: 5 * time.Second, Heartbeat: time.Second,
+		ID: p.id, DataDir: dataDir(p.dir, p.id), DrainTimeout: 20 * time.Second, Heartbeat: time.Second,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }

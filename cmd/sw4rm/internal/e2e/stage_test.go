@@ -37,6 +37,7 @@ type stage struct {
 	history    *history.Writer
 	agents     map[string]*process.Process
 	processes  map[string]int
+	pauses     pauses
 
 	mu       sync.Mutex
 	finished map[string]bool
@@ -203,11 +204,14 @@ func (s *stage) fail(ctx context.Context, f fault) bool {
 	if f.victim != routerID {
 		victim = s.agents[f.victim]
 	}
+	if f.how == pause && s.pauses.last(victim) {
+		return false // or the end of the first pause would end the second
+	}
 	s.t.Logf("after %d operations: %s %s", s.count(), f.how, victim.Name())
 	switch f.how {
 	case pause:
 		s.history.Add(history.Event{Op: history.Fault, Kind: history.Info, To: victim.Name(), Note: f.how.String()})
-		victim.Pause(2 * s.services.lease)
+		s.pauses.begin(victim, 2*s.services.lease)
 		return true
 	case stop:
 		s.awaitStart(ctx, f.victim, victim)

@@ -70,6 +70,9 @@ func (p *part) handle(ctx context.Context, key string, out *exchange.Frames[*tex
 	event := history.Event{
 		Op: history.Handle, Kind: history.Call, Key: key, Token: info.Token, Message: info.MessageID, Attempt: info.Attempt, Run: info.Run,
 	}
+	if out == nil {
+		event.Writes = counterOf(info.Token)
+	}
 	p.history.Add(event)
 	pl := planOf(key)
 	select {

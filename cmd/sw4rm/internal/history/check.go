@@ -40,6 +40,7 @@ const (
 	Moves      = "nothing stands still without a cause"
 	TrueCause  = "what does not move has a true cause"
 	Poisoned   = "only what was cut off again and again is given up"
+	Drained    = "a stop cuts nothing off and repeats nothing"
 	Bounded    = "memory stays bounded"
 	NotVacuous = "the run means something"
 )
@@ -62,7 +63,7 @@ func Check(events []Event, floor Floor) error {
 		run(until, checkLost, checkHanded, checkHolders, checkCauses)
 	}
 	run(events, checkOutcomes, checkStages, checkFulfilled, checkRuns, checkCustody, checkOrder, floor.checkTTL, checkPoison,
-		floor.checkProgress, floor.checkMemory, floor.check)
+		floor.checkDrained, floor.checkProgress, floor.checkMemory, floor.check)
 	return errors.Join(errs...)
 }
 

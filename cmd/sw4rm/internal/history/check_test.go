@@ -37,7 +37,7 @@ func sound() []Event {
 
 func TestSoundHistory(t *testing.T) {
 	require.NoError(t, Check(sound(), Floor{Operations: 1, Kills: 1}))
-	require.Equal(t, Summary{Operations: 1, Finished: 1, Fulfilled: 1, Runs: 3, CutOff: 1, Kills: 1, Overlapping: 1}, Summarize(sound()))
+	require.Equal(t, Summary{Operations: 1, Finished: 1, Fulfilled: 1, Runs: 3, CutOff: 1, Kills: 1, Overlapping: 1, AtWork: 1}, Summarize(sound()))
 }
 
 // TestUnknownMayBeEither accepts that a send without a known result was never accepted, or was.
@@ -227,6 +227,7 @@ func TestChecksCanFail(t *testing.T) {
 		{name: "too few in outboxes", check: NotVacuous, floor: Floor{InOutboxes: 1}, more: examined(examination{}, heldBy(InQueue, "up"))},
 		{name: "too few in queues", check: NotVacuous, floor: Floor{InQueues: 1}, more: examined(examination{}, heldBy(InCustody, "worker"))},
 		{name: "too few in custody", check: NotVacuous, floor: Floor{InCustody: 1}, more: examined(examination{}, heldBy(InQueue, "up"))},
+		{name: "faults of idle processes", check: NotVacuous, floor: Floor{AtWork: 2}, more: stopped("b1", "f1", "stop")},
 		{name: "too much memory", check: Bounded, floor: Floor{Memory: 100}, more: grown(80, 0, 1, 101)},
 		{name: "ever more memory", check: Bounded, more: grown(80, 1000, 100, 0)},
 		{name: "too few other faults", check: NotVacuous, floor: Floor{Faults: 1}},

@@ -102,6 +102,8 @@ type Event struct {
 	Attempt int    `json:"attempt,omitempty"`
 	// Run counts the runs of a handler for one message.
 	Run int `json:"run,omitempty"`
+	// Writes names what a handler writes and others write too: a run that met another one there is void, and is repeated.
+	Writes string `json:"writes,omitempty"`
 	// Stage and Code are the protocol's names.
 	Stage string `json:"stage,omitempty"`
 	Code  string `json:"code,omitempty"`

@@ -10,7 +10,9 @@ import (
 type run struct {
 	begin, end int64
 	event      Event
-	killed     bool
+	// result is how it ended by itself, the zero event when it did not.
+	result Event
+	killed bool
 }
 
 // open tells whether the run has not ended.
@@ -33,7 +35,7 @@ func runs(events []Event) map[string][]run {
 			byToken[e.Token] = append(byToken[e.Token], run{begin: e.T, end: math.MaxInt64, event: e})
 		case e.Op == Handle && e.Kind == Return:
 			if at, ok := open[i]; ok {
-				byToken[e.Token][at].end = e.T
+				byToken[e.Token][at].end, byToken[e.Token][at].result = e.T, e
 				delete(open, i)
 			}
 		case e.Op == Kill, e.Op == Down:
@@ -76,6 +78,9 @@ type Summary struct {
 	// Kills and Faults of other kinds came; Overlapping and OverlappingFaults while an operation was open.
 	Kills, Overlapping        int
 	Faults, OverlappingFaults int
+	// AtWork counts kills and other faults that hit a process while a handler was at work in it: what that handled was
+	// certainly in its custody.
+	AtWork int
 	// Accepted attempts, custodies, lanes with more than one operation, and operations with a time to live were seen.
 	Accepted, Custodies, Lanes, Limited int
 	// Examinations were made in the middle of the run. At each of them LeastOpen operations at least had begun and not ended;
@@ -95,6 +100,7 @@ func (s Summary) String() string {
 		text string
 	}{
 		{s.Faults, fmt.Sprintf("%d other faults (%d during an operation)", s.Faults, s.OverlappingFaults)},
+		{s.AtWork, fmt.Sprintf("%d faults of a handler at work", s.AtWork)},
 		{s.Accepted, fmt.Sprintf("%d messages accepted on the wire", s.Accepted)},
 		{s.Custodies, fmt.Sprintf("%d custodies", s.Custodies)},
 		{s.Lanes, fmt.Sprintf("%d lanes", s.Lanes)},
@@ -145,7 +151,9 @@ func Summarize(events []Event) Summary {
 			s.Fulfilled++
 		}
 	}
-	for _, all := range runs(events) {
+	byToken := runs(events)
+	s.AtWork = atWork(events, byToken)
+	for _, all := range byToken {
 		for _, r := range all {
 			s.Runs++
 			if r.killed {
@@ -198,8 +206,10 @@ type Floor struct {
 	Operations int
 	// Kills and Faults are how many must have come while an operation was open.
 	Kills, Faults int
-	// Accepted, Custodies, Lanes and Limited are how much must have been seen of what Summary has under these names.
-	Accepted, Custodies, Lanes, Limited int
+	// AtWork, Accepted, Custodies, Lanes and Limited are how much must have been seen of what Summary has under these names.
+	AtWork, Accepted, Custodies, Lanes, Limited int
+	// Orderly says that processes were only stopped as they should be, so that nothing is cut off or repeated.
+	Orderly bool
 	// Open is how many operations must have been open at each examination in the middle of the run, of which there must be
 	// Examinations.
 	Examinations, Open int
@@ -224,6 +234,7 @@ func (f Floor) check(events []Event) []*Violation {
 		{s.Finished, f.Operations, "operations finished"},
 		{s.Overlapping, f.Kills, "kills came during an operation"},
 		{s.OverlappingFaults, f.Faults, "other faults came during an operation"},
+		{s.AtWork, f.AtWork, "faults hit a handler at work"},
 		{s.Accepted, f.Accepted, "messages were accepted on the wire"},
 		{s.Custodies, f.Custodies, "custodies were seen"},
 		{s.Lanes, f.Lanes, "lanes had more than one operation"},
