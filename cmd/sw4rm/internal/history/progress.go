@@ -162,7 +162,7 @@ func (p *progress) caused(s still) bool {
 	if id, ok := strings.CutPrefix(p.called[s.key].To, "agent:"); ok && away(id) {
 		return true
 	}
-	if holder, ok := p.holder(s); ok && away(holder) {
+	if slices.ContainsFunc(p.holders(s), away) {
 		return true
 	}
 	return slices.ContainsFunc(p.before(s.key), func(key string) bool {
@@ -171,20 +171,22 @@ func (p *progress) caused(s still) bool {
 	})
 }
 
-// holder returns the agent whose handler was cut off last before a time, or in whose custody the operation is found first
-// after it.
-func (p *progress) holder(s still) (id string, ok bool) {
-	for _, r := range p.runs[tokenIn(p.events[s.key])] {
+// holders returns the agent whose handler was cut off last before a time, and those for which the operation
+// is said to wait after it.
+func (p *progress) holders(s still) []string {
+	var all []string
+	for _, r := range slices.Backward(p.runs[tokenIn(p.events[s.key])]) {
 		if r.killed && r.end <= s.from.T {
-			id, ok = agentOf(r.event.Actor), true
+			all = append(all, agentOf(r.event.Actor))
+			break
 		}
 	}
 	for _, e := range p.events[s.key] {
-		if e.Op == Hold && e.Place == InCustody && e.T >= s.to.T {
-			return agentOf(e.Actor), true
+		if e.Op == Hold && e.Cause == Absent && e.T >= s.to.T {
+			all = append(all, e.To)
 		}
 	}
-	return id, ok
+	return all
 }
 
 func tokenIn(events []Event) string {

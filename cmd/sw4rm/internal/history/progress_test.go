@@ -55,7 +55,7 @@ func TestProgress(t *testing.T) {
 		{"whoever has it is away", []Event{
 			{T: 90, Actor: "fourth.1", Op: Up, Kind: Info},
 			{T: 110, Actor: "fourth.1", Op: Kill, Kind: Info},
-			{T: 160, Actor: "fourth", Op: Hold, Kind: Info, Key: "b", Place: InCustody, Cause: Absent, To: "fourth"},
+			{T: 160, Actor: "fourth", Op: Hold, Kind: Info, Key: "b", Place: Answered, Cause: Absent, To: "fourth"},
 			{T: 180, Actor: "fourth.2", Op: Up, Kind: Info},
 		}, 20},
 		{"one before it has not ended", append(ahead(), Event{T: 90, Actor: "third.1", Op: Down, Kind: Info}), 0},
