@@ -77,6 +77,7 @@ func TestTheSessionEndsWhileAMessageIsStored(t *testing.T) {
 					say <- f
 				}
 				time.Sleep(10 * slow)
+				synctest.Wait()
 				disk.takes.Store(0)
 				var acks []int
 				for len(r.acks) > 0 {
@@ -88,6 +89,7 @@ func TestTheSessionEndsWhileAMessageIsStored(t *testing.T) {
 					say <- f
 				}
 				time.Sleep(10 * slow)
+				synctest.Wait()
 				assert.Equal(t, test.want, ran)
 				assert.Empty(t, a.Buffer().OpenIn())
 			})
