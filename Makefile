@@ -79,7 +79,7 @@ faults: ## Cut the power, fail the disk and damage files under buffer and queue:
 	@go test -v $(FAULTS) | $(call told,.,image|found by|^---|repeat:|_test.go)
 
 # The campaigns over processes and sockets, what they say of themselves, and the sequences that are drawn against models.
-PROCESSES := Kill|Stop|Pause|Mixed|Network|NetworkCanonical|LostDirectory
+PROCESSES := Kill|CutOff|Stop|Pause|Mixed|Network|NetworkCanonical|LostDirectory
 COUNTS := _test.go:[0-9]+: ([0-9]+ (operations|directories) |settled after|between faults|repeat with)
 SEQUENCES := -run '^TestSequences$$' ./runtime/activity ./runtime/agent ./services/queue/kv
 

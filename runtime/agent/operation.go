@@ -173,17 +173,49 @@ func (o *operation) current() (*storagepb.OutRecord, chan struct{}) {
 	return o.rec, o.changed
 }
 
-// refresh takes over what the buffer has.
-func (o *operation) refresh() *storagepb.OutRecord {
+// refresh takes over what the buffer has. Whoever waits is told of an end, so that it waits for the disk where it is not
+// durable yet: what another goroutine has recorded and still waits for. durable is a record whose end is, nil for none.
+func (o *operation) refresh(durable *storagepb.OutRecord) *storagepb.OutRecord {
+	for {
+		rec, ok := o.takeOver(durable)
+		if ok {
+			return rec
+		}
+		if o.a.buf.Settle(o.a.base) != nil {
+			rec, _ = o.current() // the store has failed, and nobody is told anything any more
+			return rec
+		}
+		durable = rec
+	}
+}
+
+// takeOver makes what the buffer has known, unless its end need not be durable. It returns the record that is known, or the
+// one that is not.
+func (o *operation) takeOver(durable *storagepb.OutRecord) (*storagepb.OutRecord, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	rec, err := o.a.buf.Out(o.seq)
-	if err != nil {
-		return o.rec // pruned, or the store has failed; what is known stays
+	switch {
+	case err != nil:
+		return o.rec, true // pruned, or the store has failed; what is known stays
+	case endOf(rec) > max(endOf(durable), endOf(o.rec)):
+		return rec, false
 	}
 	o.rec = rec
 	o.wake()
-	return rec
+	return rec, true
+}
+
+// endOf tells how far a record has come to its end: it has none, an outcome to which something is still missing, or all.
+func endOf(rec *storagepb.OutRecord) int {
+	switch {
+	case done(rec):
+		return 2
+	case rec.GetOutcome() != nil:
+		return 1
+	default:
+		return 0
+	}
 }
 
 // wake lets everybody look who waits for a change. The lock is held.

@@ -53,6 +53,11 @@ func (a *Agent) Resume(_ context.Context, d *exchange.Descriptor, ref exchange.R
 	if rec.GetExchange() != d.Name() {
 		return nil, fmt.Errorf("%q is an operation of %s, not of %s: %w", ref, rec.GetExchange(), d.Name(), exchange.ErrUnknownRef)
 	}
+	if endOf(rec) > 0 { // it may have ended a moment ago
+		if err := a.buf.Settle(a.base); err != nil {
+			return nil, storeFailed(err)
+		}
+	}
 	a.reg.learn(d)
 	return a.handle(rec, d, nil), nil
 }

@@ -25,22 +25,45 @@ const (
 	refusedLast  = 30 * time.Second
 )
 
-// handle returns the operation of a record, and makes an active one move. body is its payload if it is at hand.
+// handle returns the operation of a record whose end, if it has one, is durable, and makes an active one move. body is its
+// payload if it is at hand.
 func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *storagepb.Body) *operation {
+	for {
+		o, ended := a.handleOf(rec, d, body)
+		if ended == nil {
+			return o
+		}
+		if a.buf.Settle(a.base) != nil { // the store has failed, and nothing moves any more
+			return a.newOperation(rec, d, body)
+		}
+		rec = ended
+	}
+}
+
+func (a *Agent) newOperation(rec *storagepb.OutRecord, d *exchange.Descriptor, body *storagepb.Body) *operation {
+	return &operation{a: a, seq: rec.GetSequence(), d: d, rec: rec, body: body, changed: make(chan struct{})}
+}
+
+// handleOf is handle, unless the operation has ended since the caller read it: it then returns the record, of which nobody
+// may be told before it is durable.
+func (a *Agent) handleOf(rec *storagepb.OutRecord, d *exchange.Descriptor, body *storagepb.Body) (o *operation, ended *storagepb.OutRecord) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if o := a.ops[rec.GetSequence()]; o != nil {
 		if o.d == nil {
 			o.d = d
 		}
-		return o
+		return o, nil
 	}
 	if current, err := a.buf.Out(rec.GetSequence()); err == nil {
-		rec = current // it may have ended since the caller read it
+		if endOf(current) > endOf(rec) {
+			return nil, current
+		}
+		rec = current
 	}
-	o := &operation{a: a, seq: rec.GetSequence(), d: d, rec: rec, body: body, changed: make(chan struct{})}
+	o = a.newOperation(rec, d, body)
 	if done(rec) {
-		return o
+		return o, nil
 	}
 	o.pace.submitted = body == nil                                // an earlier process may have done so
 	if s, err := a.buf.OutStream(o.seq); err == nil && s != nil { // left by an earlier process
@@ -62,7 +85,7 @@ func (a *Agent) handle(rec *storagepb.OutRecord, d *exchange.Descriptor, body *s
 		a.outbox.idle(o.item, time.Time{})
 	}
 	o.schedule()
-	return o
+	return o, nil
 }
 
 // pending tells whether the current attempt has still to be handed to the router.
@@ -182,7 +205,7 @@ func (o *operation) accepted(at *storagepb.Attempt) {
 		o.a.failure("note that a message was accepted", err)
 		return
 	}
-	o.refresh()
+	o.refresh(nil)
 }
 
 // overtaken tells whether the operation has ended while something else was being done for it. Its acknowledgements are
@@ -233,7 +256,11 @@ func (o *operation) change(ch activity.OutChange, err error) {
 		}
 		return
 	}
-	rec := o.refresh()
+	var durable *storagepb.OutRecord
+	if ch.OutcomeSet || ch.Finished {
+		durable = ch.Record
+	}
+	rec := o.refresh(durable)
 	if ch.Retry {
 		o.mu.Lock()
 		o.pace = pace{}
@@ -370,7 +397,7 @@ func (o *operation) attempt() {
 		o.a.failure("record a new attempt", err)
 		return
 	}
-	o.refresh()
+	o.refresh(nil)
 	o.mu.Lock()
 	o.pace = pace{}
 	o.mu.Unlock()
