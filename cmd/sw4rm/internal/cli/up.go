@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/up"
 	"github.com/sw4rm/sw4rm-go/services/queue"
@@ -61,7 +60,7 @@ func newUp(getenv func(string) string) *cobra.Command {
 			if c.MinFree, err = diskSize(minFree); err != nil {
 				return usageError{err}
 			}
-			if err := positive(cmd.Flags(), "max-work", "max-waiting", "max-agents"); err != nil {
+			if err := positive(cmd, "max-work", "max-waiting", "max-agents"); err != nil {
 				return usageError{err}
 			}
 			level, err := logLevel(getenv(envLogLevel))
@@ -116,10 +115,10 @@ func diskSize(s string) (int64, error) {
 	return n * unit, nil
 }
 
-// positive refuses numbers below 1.
-func positive(flags *pflag.FlagSet, names ...string) error {
+// positive refuses flags of cmd that are below 1.
+func positive(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
-		if n, err := flags.GetInt(name); err != nil {
+		if n, err := cmd.Flags().GetInt(name); err != nil {
 			return err
 		} else if n < 1 {
 			return fmt.Errorf("--%s is %d. Fix: set it to 1 or more", name, n)
