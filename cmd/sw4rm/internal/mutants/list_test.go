@@ -123,8 +123,8 @@ func mutants() []mutant {
 			name: "queue without a bound",
 			edits: []edit{{
 				file: "services/queue/kv/accept.go",
-				old:  "n >= e.limits.MaxWork {\n		return refused(ack.BufferFull, \"%d messages wait",
-				new:  "n < 0 {\n		return refused(ack.BufferFull, \"%d messages wait",
+				old:  "n := e.queueLen(q); n >= most",
+				new:  "n := e.queueLen(q); n < 0",
 			}},
 			by: queueModel,
 		},
