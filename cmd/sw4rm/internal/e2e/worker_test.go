@@ -79,9 +79,13 @@ func (p *part) handle(ctx context.Context, key string, out *exchange.Frames[*tex
 	case <-time.After(pl.effort):
 	case <-ctx.Done():
 	}
+	waits := ctx.Err() == nil
 	err := send(key, out)
 	if ctx.Err() != nil {
 		event.Kind, event.Note = history.Return, "interrupted"
+		if waits && out != nil && err != nil {
+			event.Note = history.ReaderSilent
+		}
 		p.history.Add(event)
 		return ctx.Err()
 	}

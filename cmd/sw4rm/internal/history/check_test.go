@@ -229,7 +229,7 @@ func TestChecksCanFail(t *testing.T) {
 		{name: "too few in custody", check: NotVacuous, floor: Floor{InCustody: 1}, more: examined(examination{}, heldBy(InQueue, "up"))},
 		{name: "faults of idle processes", check: NotVacuous, floor: Floor{AtWork: 2}, more: stopped("b1", "f1", "stop")},
 		{name: "too much memory", check: Bounded, floor: Floor{Memory: 100}, more: grown(80, 0, 1, 101)},
-		{name: "ever more memory", check: Bounded, more: grown(80, 1000, 100, 0)},
+		{name: "ever more memory", check: Bounded, more: grown(80, 64<<20, 8<<20, 0)},
 		{name: "too few other faults", check: NotVacuous, floor: Floor{Faults: 1}},
 		{name: "too little accepted", check: NotVacuous, floor: Floor{Accepted: 1}},
 		{name: "too few custodies", check: NotVacuous, floor: Floor{Custodies: 1}},
@@ -356,12 +356,13 @@ func grown(n int, from, step, last int64) []Event {
 // TestSoundHistories has what the checks must not take for a fault.
 func TestSoundHistories(t *testing.T) {
 	tests := map[string][]Event{
-		"a lane in order":   laned(35, 36),
-		"just in time":      limited(40, "FULFILLED", ""),
-		"given up in time":  limited(41, "FAILED", "TTL_EXPIRED"),
-		"an absent agent":   held(Event{Place: InQueue, Cause: Absent, To: "nobody"}),
-		"a dead letter":     held(Event{Place: Dead}),
-		"memory that stays": grown(80, 1000, 0, 0),
+		"a lane in order":      laned(35, 36),
+		"just in time":         limited(40, "FULFILLED", ""),
+		"given up in time":     limited(41, "FAILED", "TTL_EXPIRED"),
+		"an absent agent":      held(Event{Place: InQueue, Cause: Absent, To: "nobody"}),
+		"a dead letter":        held(Event{Place: Dead}),
+		"memory that stays":    grown(80, 1000, 0, 0),
+		"memory that warms up": grown(80, 64<<20, 3<<20, 0),
 		"custody goes on with a new attempt": {
 			{T: 30, Op: Custody, Kind: Call, Token: "t-b", Message: "m-8", Store: "s-1"},
 			{T: 31, Op: Custody, Kind: Return, Token: "t-b", Message: "m-8", Store: "s-1"},

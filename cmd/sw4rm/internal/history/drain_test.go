@@ -7,7 +7,8 @@ import (
 )
 
 // stopped is an operation of which some things happen, after whose names are the numbers of processes: b for the begin of a
-// handler, a for that of the second attempt's, i for the end of an interrupted one, f and x for the good and the bad end; and a
+// handler, a for that of the second attempt's, i for the end of an interrupted one, q for that of one that waited for a silent
+// reader, f and x for the good and the bad end; and a
 // stop, the process's end, and an attempt's that is not good.
 func stopped(steps ...string) []Event {
 	all := []Event{{T: 30, Actor: client, Op: Send, Kind: Call, Key: "b"}, {T: 31, Actor: client, Op: Send, Kind: Return, Key: "b", Token: "t-b"}}
@@ -19,6 +20,8 @@ func stopped(steps ...string) []Event {
 			attempt, message = 2, "m-c"
 		case 'i':
 			e.Kind, e.Note = Return, "interrupted"
+		case 'q':
+			e.Kind, e.Note = Return, ReaderSilent
 		case 'f':
 			e.Kind, e.Stage = Return, fulfilled
 		case 'x':
@@ -64,6 +67,8 @@ func TestDrained(t *testing.T) {
 		{"handled once", stopped("b1", "f1", "down"), false},
 		{"cut off", stopped("b1", "down"), true},
 		{"interrupted", stopped("b1", "i1", "down", "b2", "f2"), true},
+		{"its reader was silent", stopped("b1", "q1", "down", "b2", "f2"), false},
+		{"its reader was silent, and it runs again at the same process", stopped("b1", "q1", "b1", "f1"), true},
 		{"handled twice", stopped("b1", "f1", "down", "b2", "f2"), true},
 		{"handled twice at one process", stopped("b1", "f1", "b1", "f1"), true},
 		{"a further attempt of what was fulfilled", stopped("b1", "f1", "down", "a2", "f2"), true},

@@ -85,6 +85,10 @@ const (
 	Behind Cause = "behind"
 )
 
+// ReaderSilent is the note of a handler that its closing agent has interrupted because the reader of its frames, for which it
+// waited, was silent. It is run again.
+const ReaderSilent = "the reader was silent"
+
 // Event is one line of a history.
 type Event struct {
 	// T is when it happened: nanoseconds on a clock that all processes share and that only moves forward.

@@ -103,7 +103,7 @@ func (f Floor) checkMemory(events []Event) []*Violation {
 			return
 		}
 		second, third, last := mean(events[part:2*part]), mean(events[2*part:3*part]), mean(events[3*part:])
-		if third > second*growth && last > third*growth {
+		if third > second*growth && last > third*growth && last-second > warmth {
 			found = append(found, &Violation{
 				Bounded, fmt.Sprintf("%s uses ever more: %d, %d, %d bytes", actor, int64(second), int64(third), int64(last)),
 				[]Event{events[part], events[len(events)-1]},
@@ -118,6 +118,8 @@ const (
 	leastSamples = 20
 	// growth is by how much more one quarter may use than the one before.
 	growth = 1.25
+	// warmth is what a process may take besides while it warms up, which on a busy machine takes all of a short run.
+	warmth = 128 << 20
 )
 
 func mean(events []Event) float64 {
