@@ -32,6 +32,9 @@ func badMail(ctx context.Context, router string, agents []string, x catalog.Exch
 		_, err = p.stream.Header() // comes when the router has the stream
 	}
 	if err != nil {
+		if ctx.Err() != nil { // gRPC says so with a status of its own
+			err = context.Cause(ctx)
+		}
 		return 0, nil, fmt.Errorf("open a stream to the router: %w", err)
 	}
 	typed := func(message, method string) string {
