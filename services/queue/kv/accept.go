@@ -337,7 +337,7 @@ func (c *change) forgetAttempt(key tokenKey, t *storagepb.QueueToken) error {
 // full queue does without: the sender asks again.
 func (e *Engine) copyToCustodian(c *change, s *submission, t *storagepb.QueueToken) error {
 	q := agentQueue(s.Class, t.GetCustodian())
-	if e.rows[t.GetCopySeq()] != nil || e.queueLen(q) >= e.limits.MaxWork {
+	if e.rows[t.GetCopySeq()] != nil || e.full(q) != "" {
 		return nil
 	}
 	r := s.row(c.nextSeq(), q)

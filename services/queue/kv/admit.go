@@ -84,13 +84,13 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 	case slices.Contains(old.former, h.Store):
 		return queue.RefusedRolledBack, nil
 	case h.Store == old.store && h.Store == "":
-		return queue.Admitted, c.seen(h.Agent, old)
+		return queue.Admitted, c.seen(h.Agent, old, e.now())
 	case h.Store == old.store:
 		if h.Epoch < old.epoch {
 			return queue.RefusedRolledBack, nil
 		}
 		if h.Epoch == old.epoch {
-			return queue.Admitted, c.seen(h.Agent, old)
+			return queue.Admitted, c.seen(h.Agent, old, e.now())
 		}
 	case live:
 		return queue.RefusedDuplicate, nil
@@ -121,7 +121,7 @@ func (e *Engine) admit(c *change, h queue.Holder, live bool) (queue.Admission, e
 	if old.store != "" && old.store != h.Store {
 		c.forgetMark(producerKey{h.Agent, old.store})
 	}
-	return queue.Admitted, c.keepAgent(h.Agent, next)
+	return queue.Admitted, c.keepAgent(h.Agent, next, e.now())
 }
 
 func (c *change) forgetMark(k producerKey) {

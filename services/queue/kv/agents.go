@@ -11,40 +11,40 @@ import (
 // that connects often costs no write each time.
 const keepShare = 30
 
-// keepAgent records i as its agent's instance, for as long as agents are kept from now on.
-func (c *change) keepAgent(agent string, i instance) error {
+// keepAgent records i as its agent's instance, for as long as agents are kept, from now on.
+func (c *change) keepAgent(agent string, i instance, now time.Time) error {
 	e := c.e
 	if i.expiresMs > 0 {
 		c.batch.Delete(expiryKey(i.expiresMs, kindInstance, agent))
 	}
-	i.expiresMs = e.forgetAgentMs()
+	i.expiresMs = e.forgetAgentMs(now)
 	c.batch.Set(expiryKey(i.expiresMs, kindInstance, agent), nil)
 	c.then = append(c.then, func(store.Mark) { e.instances[agent] = i })
 	return c.put(instanceKey(agent), i.record())
 }
 
 // forgetAgentMs is when an agent that is there now may be forgotten.
-func (e *Engine) forgetAgentMs() int64 {
-	return max(e.now().Add(e.limits.KeepAgents).UnixMilli(), e.prunedMs+1)
+func (e *Engine) forgetAgentMs(now time.Time) int64 {
+	return max(now.Add(e.limits.KeepAgents).UnixMilli(), e.prunedMs+1)
 }
 
 // seen keeps a known agent for longer, once it is worth a write.
-func (c *change) seen(agent string, i instance) error {
-	left := c.e.forgetAgentMs() - i.expiresMs
+func (c *change) seen(agent string, i instance, now time.Time) error {
+	left := c.e.forgetAgentMs(now) - i.expiresMs
 	if time.Duration(left)*time.Millisecond < c.e.limits.KeepAgents/keepShare {
 		return nil
 	}
-	return c.keepAgent(agent, i)
+	return c.keepAgent(agent, i, now)
 }
 
 // expireAgent forgets an agent, unless it is there, or something is still to be done for it.
-func (e *Engine) expireAgent(c *change, agent string, ms int64, connected func(string) bool) error {
+func (e *Engine) expireAgent(c *change, agent string, ms int64, now time.Time, connected func(string) bool) error {
 	i, ok := e.instances[agent]
 	if !ok || i.expiresMs != ms {
 		return nil
 	}
 	if connected(agent) || i.untold || e.waitsFor(agent) {
-		return c.keepAgent(agent, i)
+		return c.keepAgent(agent, i, now)
 	}
 	c.batch.Delete(instanceKey(agent))
 	c.forgetMark(producerKey{agent, i.store})

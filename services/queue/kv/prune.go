@@ -88,7 +88,7 @@ func (e *Engine) pruneExpired(now time.Time, connected func(string) bool) (bool,
 		case kind == kindID:
 			err = e.expireID(c, name, ms, now)
 		case kind == kindInstance:
-			err = e.expireAgent(c, name, ms, connected)
+			err = e.expireAgent(c, name, ms, now, connected)
 		}
 		if err != nil {
 			return false, err

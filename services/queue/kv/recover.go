@@ -63,7 +63,7 @@ func (e *Engine) recoverInstances() error {
 	for agents := range slices.Chunk(unbounded, sweepStep) {
 		c := e.begin()
 		for _, agent := range agents {
-			if err := c.keepAgent(agent, e.instances[agent]); err != nil {
+			if err := c.keepAgent(agent, e.instances[agent], e.now()); err != nil {
 				return err
 			}
 		}

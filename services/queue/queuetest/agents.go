@@ -158,6 +158,14 @@ var admitRules = []rule{
 		w.admit(all[1], false, queue.RefusedRolledBack) // a message waits for it
 		w.admit(all[2], false, queue.RefusedRolledBack) // it is there
 		w.admit(all[3], false, queue.Admitted)
+		w.pass(Limits().KeepAgents - time.Minute)
+		w.prune()
+		w.restart()
+		w.admit(all[2], false, queue.RefusedRolledBack) // it was there until lately
+		w.pass(2 * time.Minute)
+		w.prune()
+		w.restart()
+		w.admit(all[2], false, queue.Admitted)
 	}},
 	{"WhatAForgottenAgentHadIsLostToTheNext", func(w *world) {
 		w.admit(alice(), false, queue.Admitted)
