@@ -427,25 +427,21 @@ func (r *rebuilder) orphans(ctx context.Context) error {
 		var rec Record
 		known, dropped, first := false, 0, []byte(nil)
 		err := scanPrefix(ctx, r.s, prefix, func(key, value []byte) error {
-			if !isPart(key) {
-				r.say("a part is dropped whose key is none: %s", DescribeKey(key))
-				r.batch.delete(key)
-				return nil
-			}
-			if seq := binary.BigEndian.Uint64(key[2:]); !known || rec.sequence() != seq {
-				var err error
-				c := checker{r: r.s}
-				if rec, known, err = c.load(prefix[0] == 'o', seq); err != nil {
-					return err
+			ours, err := false, error(nil)
+			if isPart(key) {
+				if seq := binary.BigEndian.Uint64(key[2:]); !known || rec.sequence() != seq {
+					c := checker{r: r.s}
+					rec, known, err = c.load(prefix[0] == 'o', seq)
 				}
+				ours = known && r.belongs(key, value, rec)
 			}
-			if !known || !r.belongs(key, value, rec) {
+			if err == nil && !ours {
 				if dropped++; first == nil {
 					first = key
 				}
 				r.batch.delete(key)
 			}
-			return nil
+			return err
 		})
 		if err != nil {
 			return err
