@@ -109,11 +109,7 @@ func ParseContentType(s string) (ContentType, error) {
 	var c ContentType
 	media, problem := mediatype.Parse(s, func(name, value string) { c.set(Param{name, value}) })
 	if problem != "" {
-		short := s
-		if len(short) > MaxParam {
-			short = short[:MaxParam] + "…"
-		}
-		return ContentType{}, &ContentTypeError{Type: short, Problem: problem}
+		return ContentType{}, &ContentTypeError{Type: mediatype.Short(s), Problem: problem}
 	}
 	c.Media = media
 	return c, nil

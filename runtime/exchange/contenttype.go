@@ -61,9 +61,5 @@ func (p Policy) validateContentType() error {
 	default:
 		return nil
 	}
-	shown := p.ContentType
-	if len(shown) > mediatype.MaxParam {
-		shown = shown[:mediatype.MaxParam] + "…"
-	}
-	return fmt.Errorf("content type %q %s. Fix: %s", shown, problem, fix)
+	return fmt.Errorf("content type %q %s. Fix: %s", mediatype.Short(p.ContentType), problem, fix)
 }

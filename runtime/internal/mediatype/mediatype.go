@@ -15,6 +15,14 @@ const (
 	MaxParam = 256
 )
 
+// Short returns as much of a content type as an error shows.
+func Short(s string) string {
+	if len(s) <= MaxParam {
+		return s
+	}
+	return s[:MaxParam] + "…"
+}
+
 type param struct{ name, value string }
 
 // Parse returns the media type of a content type, and calls set for each parameter, in their order. Media type and names come
