@@ -28,6 +28,12 @@ type scripted struct {
 	acks     chan *transportpb.DeliveryAck
 }
 
+// newScripted returns one, and the peer that serves it.
+func newScripted(t *testing.T) (*scripted, *peer) {
+	s := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
+	return s, newPeer(t, func(g *grpc.Server) { transportpb.RegisterTransportServiceServer(g, s) })
+}
+
 func (s *scripted) Connect(stream grpc.BidiStreamingServer[transportpb.ConnectRequest, transportpb.ConnectResponse]) error {
 	say := make(chan *transportpb.RouterFrame)
 	ended := make(chan struct{})
@@ -185,8 +191,7 @@ func TestWhatMayRunOutWaitsForItsRecord(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
-				p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, r) })
+				r, p := newScripted(t)
 				var ran []string
 				disk := store.NewMemory()
 				var a *agent.Agent
@@ -259,8 +264,7 @@ func TestAnEarlierAttemptSaysNothingOfTheNext(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
-				p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, r) })
+				r, p := newScripted(t)
 				runs, disk := 0, store.NewMemory()
 				var a *agent.Agent
 				launch := func() chan *transportpb.RouterFrame {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
 
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
@@ -53,8 +52,7 @@ func TestTheSessionEndsWhileAMessageIsStored(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
-				p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, r) })
+				r, p := newScripted(t)
 				disk := &slowDisk{Store: store.NewMemory()}
 				a := p.agentOn("server", disk)
 				var ran []string

@@ -8,9 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
 
-	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
@@ -29,8 +27,7 @@ func TestRefusalsOutliveTheProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &scripted{store: "router", sessions: make(chan chan *transportpb.RouterFrame), acks: make(chan *transportpb.DeliveryAck, 100)}
-				p := newPeer(t, func(s *grpc.Server) { transportpb.RegisterTransportServiceServer(s, r) })
+				r, p := newScripted(t)
 				disk := store.NewMemory()
 				launch := func() *agent.Agent {
 					a := p.agentOn("server", disk)
