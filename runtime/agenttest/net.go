@@ -73,11 +73,11 @@ func New(t testing.TB, opts ...Option) *Net {
 func (n *Net) StartRouter() {
 	n.t.Helper()
 	ctx := context.Background()
-	reg, err := registry.Open(ctx, store.Sub(n.store, "registry/"), registry.Options{Logger: n.log})
+	reg, err := registry.Open(ctx, store.Sub(n.store, registry.StorePrefix), registry.Options{Logger: n.log})
 	if err != nil {
 		n.t.Fatalf("open the registry: %v", err)
 	}
-	core, err := router.Open(ctx, store.Sub(n.store, "queue/"), router.Options{
+	core, err := router.Open(ctx, store.Sub(n.store, router.StorePrefix), router.Options{
 		Limits: n.limits, Directory: reg, Lease: n.lease, Logger: n.log,
 	})
 	if err != nil {

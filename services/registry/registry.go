@@ -28,6 +28,9 @@ const DefaultMaxAgents = 10_000
 
 const keyAgent = "agent/"
 
+// StorePrefix is where in a store that services share a registry has its part.
+const StorePrefix = "registry/"
+
 // Options of a registry. The zero Options are the defaults.
 type Options struct {
 	// MaxAgents bounds the number of agents; 0 is DefaultMaxAgents.

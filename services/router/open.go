@@ -10,6 +10,9 @@ import (
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
 )
 
+// StorePrefix is where in a store that services share a router has its part.
+const StorePrefix = "queue/"
+
 // Options of a router over a store. The zero Options are the defaults.
 type Options struct {
 	// Limits bound the queues.

@@ -19,6 +19,7 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 // Item is a message in one place. Of its event everything is there but the operation's key, the time, and the cause.
@@ -64,7 +65,7 @@ type taker struct {
 func (t *taker) takeRouter(ctx context.Context) error {
 	holder := filepath.Base(t.router)
 	return reading(t.router, func(r store.Reader) error {
-		q := store.SubReader(r, queuePart)
+		q := store.SubReader(r, router.StorePrefix)
 		err := kv.WalkWaiting(ctx, q, func(m kv.Waiting) error {
 			if m.Class != transportpb.Class_CLASS_WORK || m.Envelope == nil {
 				return nil
@@ -91,9 +92,6 @@ func (t *taker) takeRouter(ctx context.Context) error {
 		})
 	})
 }
-
-// queuePart is where in its store a router has its queue.
-const queuePart = "queue/"
 
 func (t *taker) takeAgent(ctx context.Context, dir string) error {
 	holder := filepath.Base(dir)
@@ -165,7 +163,7 @@ func (t *taker) ask(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	engine, err := kv.Open(ctx, store.Sub(db, queuePart), kv.Options{})
+	engine, err := kv.Open(ctx, store.Sub(db, router.StorePrefix), kv.Options{})
 	for _, i := range t.awaited {
 		if err != nil {
 			break

@@ -19,6 +19,7 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 const capability = "capability:c"
@@ -80,7 +81,7 @@ func told(items []Item) []string {
 // TestTake finds messages wherever they may be.
 func TestTake(t *testing.T) {
 	root := t.TempDir()
-	sender, router := filepath.Join(root, "sender"), filepath.Join(root, "router")
+	sender, services := filepath.Join(root, "sender"), filepath.Join(root, "router")
 	one, other := filepath.Join(root, "one"), filepath.Join(root, "other")
 
 	buffered(t, sender, func(ctx context.Context, b *activity.Buffer) {
@@ -103,8 +104,8 @@ func TestTake(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
-	stored(t, router, func(ctx context.Context, s store.Store) {
-		e, err := kv.Open(ctx, store.Sub(s, queuePart), kv.Options{})
+	stored(t, services, func(ctx context.Context, s store.Store) {
+		e, err := kv.Open(ctx, store.Sub(s, router.StorePrefix), kv.Options{})
 		require.NoError(t, err)
 		now := time.Now()
 		accept := func(id string, class transportpb.Class) {
@@ -146,7 +147,7 @@ func TestTake(t *testing.T) {
 		receive(t, b, "queued", true) // which is the router's
 	})
 
-	items, err := Take(t.Context(), []string{sender, one, other}, router)
+	items, err := Take(t.Context(), []string{sender, one, other}, services)
 	require.NoError(t, err)
 	require.Equal(t, []string{
 		"one hold answered t-done done",
@@ -160,7 +161,7 @@ func TestTake(t *testing.T) {
 		"sender hold outbox t-stored stored",
 		"sender hold taken t-taken taken",
 	}, told(items))
-	again, err := Take(t.Context(), []string{sender, one, other}, router)
+	again, err := Take(t.Context(), []string{sender, one, other}, services)
 	require.NoError(t, err)
 	require.Equal(t, told(items), told(again), "looking changes nothing")
 
@@ -168,7 +169,7 @@ func TestTake(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"other hold custody t-held held", "other hold custody t-queued queued"}, told(items))
 
-	_, err = Take(t.Context(), []string{filepath.Join(root, "nowhere")}, router)
+	_, err = Take(t.Context(), []string{filepath.Join(root, "nowhere")}, services)
 	require.ErrorContains(t, err, "look into the agent's data in")
 	_, err = Take(t.Context(), nil, filepath.Join(root, "nowhere"))
 	require.ErrorContains(t, err, "look into the router's data in")

@@ -10,6 +10,7 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 // Requeue lets dead letters of a services' directory wait again, and writes a line for each. One that cannot is an error; those
@@ -51,7 +52,7 @@ func onDead(ctx context.Context, dir string, numbers []int64, fn func(e *kv.Engi
 	if err != nil {
 		return err
 	}
-	e, err := kv.Open(ctx, store.Sub(s, queuePart), kv.Options{})
+	e, err := kv.Open(ctx, store.Sub(s, router.StorePrefix), kv.Options{})
 	for _, n := range numbers {
 		if err == nil {
 			err = fn(e, n)

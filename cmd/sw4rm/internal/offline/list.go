@@ -13,6 +13,7 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 // Listing says what List shows.
@@ -68,7 +69,7 @@ func walk(ctx context.Context, r store.Reader, kind Kind, l Listing, show func(i
 			return show(itemOf(rec))
 		})
 	}
-	q := store.SubReader(r, queuePart)
+	q := store.SubReader(r, router.StorePrefix)
 	if !l.Failed {
 		if err := kv.WalkWaiting(ctx, q, func(w kv.Waiting) error { return show(waitingItem(w)) }); err != nil {
 			return err

@@ -10,15 +10,12 @@ import (
 
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
+	"github.com/sw4rm/sw4rm-go/services/registry"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
-// The parts of a services' directory.
-const (
-	queuePart    = "queue/"
-	registryPart = "registry/"
-	// registryKey begins the registry's records.
-	registryKey = "agent/"
-)
+// registryKey begins the registry's records.
+const registryKey = "agent/"
 
 // Kind is whose a directory is.
 type Kind int
@@ -40,7 +37,7 @@ func (k Kind) String() string {
 // kindOf tells whose records r has.
 func kindOf(r store.Reader) (Kind, error) {
 	kind := Agent
-	for _, part := range []string{queuePart, registryPart} {
+	for _, part := range []string{router.StorePrefix, registry.StorePrefix} {
 		err := store.SubReader(r, part).Scan(nil, nil, func(_, _ []byte) error {
 			kind = Services
 			return store.ErrStop

@@ -14,6 +14,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/registry"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 // Salvage copies all that can be read of src into the new directory dst, makes it sound, and writes what is missing. dst is
@@ -107,11 +109,11 @@ func mend(ctx context.Context, s store.Store, kind Kind, report func(string)) er
 	if kind == Agent {
 		return activity.Rebuild(ctx, s, time.Now(), report)
 	}
-	if err := kv.Rebuild(ctx, store.Sub(s, queuePart), report); err != nil {
+	if err := kv.Rebuild(ctx, store.Sub(s, router.StorePrefix), report); err != nil {
 		return err
 	}
 	var b store.Batch
-	agents := store.Sub(s, registryPart)
+	agents := store.Sub(s, registry.StorePrefix)
 	err := agents.Scan([]byte(registryKey), nil, func(key, value []byte) error {
 		if err := proto.Unmarshal(value, new(registrypb.AgentDescriptor)); err != nil {
 			report(fmt.Sprintf("the registration %q does not decode: it is dropped, and the agent will register again", key))

@@ -13,6 +13,8 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
+	"github.com/sw4rm/sw4rm-go/services/registry"
+	"github.com/sw4rm/sw4rm-go/services/router"
 )
 
 // DamageError says how much of a directory is damaged.
@@ -81,12 +83,12 @@ func verifyRecords(ctx context.Context, r store.Reader, kind Kind, report func(*
 		}
 		return nil
 	}
-	sum, err := kv.Check(ctx, store.SubReader(r, queuePart), report)
+	sum, err := kv.Check(ctx, store.SubReader(r, router.StorePrefix), report)
 	if err != nil {
 		return err
 	}
 	agents := 0
-	err = store.SubReader(r, registryPart).Scan([]byte(registryKey), nil, func(key, value []byte) error {
+	err = store.SubReader(r, registry.StorePrefix).Scan([]byte(registryKey), nil, func(key, value []byte) error {
 		agents++
 		if err := proto.Unmarshal(value, new(registrypb.AgentDescriptor)); err != nil {
 			report(&store.DamagedError{File: "the registry's store", Offset: -1, Key: append([]byte{}, key...), Err: err})

@@ -118,14 +118,14 @@ func serve(ctx context.Context, c Config, s store.Store, l listeners) error {
 	// The router asks the registry for capabilities, and the registry tells the router of changes; none come before both
 	// are served.
 	var r *router.Router
-	reg, err := registry.Open(ctx, store.Sub(s, "registry/"), registry.Options{
+	reg, err := registry.Open(ctx, store.Sub(s, registry.StorePrefix), registry.Options{
 		Logger:  c.Logger,
 		Changed: func(agentID string) { r.CapabilitiesChanged(agentID) },
 	})
 	if err != nil {
 		return err
 	}
-	r, err = router.Open(ctx, store.Sub(s, "queue/"), router.Options{Directory: reg, Lease: c.Lease, Limits: c.Limits, Logger: c.Logger})
+	r, err = router.Open(ctx, store.Sub(s, router.StorePrefix), router.Options{Directory: reg, Lease: c.Lease, Limits: c.Limits, Logger: c.Logger})
 	if err != nil {
 		return err
 	}
