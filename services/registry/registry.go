@@ -21,10 +21,11 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	registrypb "github.com/sw4rm/sw4rm-go/proto/sw4rm/registry"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
-// DefaultMaxAgents is how many agents a registry knows at most.
-const DefaultMaxAgents = 10_000
+// DefaultMaxAgents is how many agents a registry knows at most, as many as a router.
+const DefaultMaxAgents = queue.DefaultMaxAgents
 
 const keyAgent = "agent/"
 
@@ -138,7 +139,7 @@ func (r *Registry) RegisterAgent(ctx context.Context, req *registrypb.RegisterAg
 	id := d.GetAgentId()
 	if !r.room(id) {
 		return &registrypb.RegisterAgentResponse{Reason: fmt.Sprintf("buffer_full: the registry knows %d agents, the limit is %d. "+
-			"Fix: call DeregisterAgent for those that are gone", r.opts.MaxAgents, r.opts.MaxAgents)}, nil
+			"Fix: call DeregisterAgent for those that are gone, or raise the limit (sw4rm up --max-agents)", r.opts.MaxAgents, r.opts.MaxAgents)}, nil
 	}
 	var b store.Batch
 	b.Set([]byte(keyAgent+id), value)

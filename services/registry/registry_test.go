@@ -168,7 +168,7 @@ func TestTheNumberOfAgentsIsBounded(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got.GetAccepted(), got.GetReason())
 		if !want {
-			require.Equal(t, "buffer_full: the registry knows 2 agents, the limit is 2. Fix: call DeregisterAgent for those that are gone", got.GetReason())
+			require.Equal(t, "buffer_full: the registry knows 2 agents, the limit is 2. Fix: call DeregisterAgent for those that are gone, or raise the limit (sw4rm up --max-agents)", got.GetReason())
 		}
 	}
 	got, err := c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{Agent: descriptor("a0")})

@@ -90,7 +90,7 @@ func newUp(getenv func(string) string) *cobra.Command {
 	cmd.Flags().IntVar(&c.Limits.MaxWaiting, "max-waiting", queue.DefaultMaxWaiting,
 		"messages that may wait in all; each takes some 500 bytes of memory")
 	cmd.Flags().IntVar(&c.Limits.MaxAgents, "max-agents", queue.DefaultMaxAgents,
-		"agents that may be known; one that is gone for 30 days is forgotten")
+		"agents that may be known, and agents that may be registered; the router forgets one that is gone for 30 days")
 	return cmd
 }
 

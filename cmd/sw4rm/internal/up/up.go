@@ -119,8 +119,9 @@ func serve(ctx context.Context, c Config, s store.Store, l listeners) error {
 	// are served.
 	var r *router.Router
 	reg, err := registry.Open(ctx, store.Sub(s, registry.StorePrefix), registry.Options{
-		Logger:  c.Logger,
-		Changed: func(agentID string) { r.CapabilitiesChanged(agentID) },
+		MaxAgents: c.Limits.MaxAgents,
+		Logger:    c.Logger,
+		Changed:   func(agentID string) { r.CapabilitiesChanged(agentID) },
 	})
 	if err != nil {
 		return err

@@ -19,15 +19,16 @@ import (
 
 	registrypb "github.com/sw4rm/sw4rm-go/proto/sw4rm/registry"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start serves over s in the background, and returns the address of the registry.
-func start(t *testing.T, ctx context.Context, s store.Store) (registry string, ended <-chan error) {
+// start serves over s in the background, and returns a client of the registry.
+func start(t *testing.T, ctx context.Context, s store.Store, limits queue.Limits) (registry registrypb.RegistryServiceClient, ended <-chan error) {
 	t.Helper()
 	out, in := io.Pipe()
-	c := Config{Router: "localhost:0", Registry: "localhost:0", Out: in, Logger: slog.New(slog.DiscardHandler)}
+	c := Config{Router: "localhost:0", Registry: "localhost:0", Limits: limits, Out: in, Logger: slog.New(slog.DiscardHandler)}
 	l, err := listen(ctx, c)
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -35,29 +36,43 @@ func start(t *testing.T, ctx context.Context, s store.Store) (registry string, e
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	require.True(t, lines.Scan())
-	return strings.TrimPrefix(lines.Text(), "registry listening on "), done
+	addr := strings.TrimPrefix(lines.Text(), "registry listening on ")
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return registrypb.NewRegistryServiceClient(conn), done
 }
 
 func TestFailedStoreEndsTheServices(t *testing.T) {
 	s := store.NewMemory()
-	addr, ended := start(t, t.Context(), s)
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = registrypb.NewRegistryServiceClient(conn).Heartbeat(t.Context(), &registrypb.HeartbeatRequest{AgentId: "a"})
+	registry, ended := start(t, t.Context(), s, queue.Limits{})
+	_, err := registry.Heartbeat(t.Context(), &registrypb.HeartbeatRequest{AgentId: "a"})
 	require.NoError(t, err)
 	s.Fail(errors.New("disk full"))
 	err = <-ended
 	require.ErrorIs(t, err, store.ErrFailed)
 	require.Contains(t, err.Error(), "disk full")
 	require.Contains(t, err.Error(), "Fix: ")
-	_, err = registrypb.NewRegistryServiceClient(conn).Heartbeat(t.Context(), &registrypb.HeartbeatRequest{AgentId: "a"})
+	_, err = registry.Heartbeat(t.Context(), &registrypb.HeartbeatRequest{AgentId: "a"})
 	require.Equal(t, codes.Unavailable, status.Code(err))
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, ended := start(t, ctx, store.NewMemory())
+	_, ended := start(t, ctx, store.NewMemory(), queue.Limits{})
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+func TestTheLimitOfAgentsIsTheRegistrysToo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	registry, ended := start(t, ctx, store.NewMemory(), queue.Limits{MaxAgents: 1})
+	for _, test := range []struct{ id, reason string }{{"a", ""}, {"b", "the limit is 1"}} {
+		got, err := registry.RegisterAgent(ctx, &registrypb.RegisterAgentRequest{Agent: &registrypb.AgentDescriptor{AgentId: test.id}})
+		require.NoError(t, err)
+		require.Equal(t, test.reason == "", got.GetAccepted(), got.GetReason())
+		require.Contains(t, got.GetReason(), test.reason)
+	}
 	cancel()
 	require.NoError(t, <-ended)
 }
