@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,9 +59,13 @@ func TestTortureErrors(t *testing.T) {
 		"an unknown flag":             {with("--nonsense", "--", "true"), 2, []string{"--nonsense"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, stdout, stderr := run(t, nil, test.args...)
+			temp := t.TempDir()
+			code, stdout, stderr := run(t, []string{"TMPDIR=" + temp}, test.args...)
 			require.Equal(t, test.code, code, stderr)
 			require.Empty(t, stdout)
+			if left, err := filepath.Glob(filepath.Join(temp, "sw4rm-torture-*")); assert.NoError(t, err) && !strings.HasPrefix(name, "agent that") {
+				require.Empty(t, left, "what was not begun leaves nothing")
+			}
 			lines := strings.Split(strings.TrimSpace(stderr), "\n")
 			last := lines[len(lines)-1]
 			require.True(t, strings.HasPrefix(last, "sw4rm: "), stderr)

@@ -29,7 +29,7 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 	for _, o := range all {
 		report.count(o)
 	}
-	report.Operations = len(all)
+	report.Operations, report.Calm = len(all), min(r.calm, len(all))
 	if err := r.vacuous(report, sum); err != nil {
 		return nil, errors.Join(err, r.keep(events))
 	}
@@ -82,7 +82,7 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 		{"P11", "fencing", r.faults.refused > 0, fmt.Sprintf("%d old copies of the agent's data refused", r.faults.refused), "no old copy of the agent's data was used"},
 		{"P12", "bounded", false, "", "memory and disk are not filled here"},
 		{"P13", "upgrade", false, "", "no data of another version are used here"},
-		{"H1", "effects once", r.effects.asked() && upset > 0, effected, "give --effects or --effects-command to let side effects be seen"},
+		{"H1", "effects once", r.effects.asked() && again+r.faults.forgotten > 0, effected, r.whyNoEffects()},
 		{"H2", "same answer again", again > 0 && !r.cfg.AnyReply, fmt.Sprintf("%d answers given again by handlers that ran again", again), r.why(again)},
 	} {
 		report.add(p.id, p.name, p.exercised, p.seen, p.otherwise, broken[p.id])
@@ -94,6 +94,14 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 		report.Directory = r.stage.dir
 	}
 	return report, nil
+}
+
+// whyNoEffects says why nothing is said of effects.
+func (r *run) whyNoEffects() string {
+	if !r.effects.asked() {
+		return "give --effects or --effects-command to let side effects be seen"
+	}
+	return "no handler is known to have run twice for the same operation"
 }
 
 func (r *run) why(again int) string {

@@ -154,7 +154,7 @@ func TestEveryCheckHasItsPromise(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	r := &Report{Seed: 7, Operations: 3, Ended: map[string]int{"FULFILLED": 3}, Repeat: "sw4rm torture --seed=7 -- x"}
+	r := &Report{Seed: 7, Operations: 3, Calm: 1, Ended: map[string]int{"FULFILLED": 3}, Repeat: "sw4rm torture --seed=7 -- x"}
 	r.add("P2", "no loss", true, "all there", "nothing", nil)
 	r.add("P6", "TTL", false, "x", "nothing had one", nil)
 	require.True(t, r.Held())
@@ -181,7 +181,7 @@ P3 one outcome is broken:
 P4 forward only is broken:
   once
 
-3 operations under faults: 3 FULFILLED
+3 operations, 1 of them before any fault: 3 FULFILLED
 faults: none
 repeat with: sw4rm torture --seed=7 -- x
 `, text.String())

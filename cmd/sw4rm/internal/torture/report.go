@@ -33,8 +33,9 @@ type Promise struct {
 // Report is what came of a run.
 type Report struct {
 	Seed uint64 `json:"seed"`
-	// Operations were sent under faults, Fulfilled of them ended well.
+	// Operations were sent, Calm of them before the first fault could come. Fulfilled of them ended well.
 	Operations int `json:"operations"`
+	Calm       int `json:"calm"`
 	Fulfilled  int `json:"fulfilled"`
 	// Ended counts outcomes by stage and code.
 	Ended map[string]int `json:"ended"`
@@ -97,7 +98,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&text, "  %s\n", strings.ReplaceAll(v, "\n", "\n  "))
 		}
 	}
-	fmt.Fprintf(&text, "\n%d operations under faults: %s\n", r.Operations, counted(r.Ended))
+	fmt.Fprintf(&text, "\n%d operations, %d of them before any fault: %s\n", r.Operations, r.Calm, counted(r.Ended))
 	fmt.Fprintf(&text, "faults: %s\n", counted(r.Faults))
 	fmt.Fprintf(&text, "repeat with: %s\n", r.Repeat)
 	if r.Directory != "" {

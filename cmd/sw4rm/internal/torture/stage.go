@@ -49,12 +49,16 @@ type stage struct {
 }
 
 // newStage makes the directory and the relay; no process runs yet.
-func newStage(ctx context.Context, cfg Config, r *recorder, w *wire) (*stage, error) {
+func newStage(ctx context.Context, cfg Config, r *recorder, w *wire) (_ *stage, err error) {
 	s := &stage{cfg: cfg, history: r, wire: w}
-	var err error
 	if s.dir, err = workDir(cfg.Data); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && cfg.Data == "" {
+			err = errors.Join(err, os.Remove(s.dir))
+		}
+	}()
 	for _, addr := range []*string{&s.router, &s.registry} {
 		if *addr, err = process.FreeAddr(); err != nil {
 			return nil, err

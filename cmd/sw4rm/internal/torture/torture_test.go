@@ -175,6 +175,21 @@ func TestDataElsewhere(t *testing.T) {
 	require.Contains(t, log.String(), "the agent keeps its data elsewhere")
 }
 
+// TestWithoutFaults says nothing of what only faults can show, though the effects are seen.
+func TestWithoutFaults(t *testing.T) {
+	cfg, log := config(t, "worker")
+	cfg.Only, cfg.Operations, cfg.Faults = []string{"Ask"}, 20, 0
+	report, err := torture.Run(t.Context(), cfg)
+	require.NoError(t, err, log)
+	require.True(t, report.Held(), "%v", report.Promises)
+	for _, id := range []string{"P2", "P3", "P8", "P11", "H1", "H2"} {
+		require.Equal(t, torture.NotExercised, promises(report)[id].Result, id)
+	}
+	require.Equal(t, "no handler is known to have run twice for the same operation", promises(report)["H1"].Seen)
+	require.Positive(t, report.Calm)
+	require.Less(t, report.Calm, report.Operations)
+}
+
 // TestAgentThatDies tortures an agent that ends by itself in the middle.
 func TestAgentThatDies(t *testing.T) {
 	cfg, log := config(t, "dies")
