@@ -123,6 +123,12 @@ func (e *Engine) newControl(c *change, s *submission) (*queue.Answer, error) {
 // addControl writes a signal or answer with the record of its message id.
 func (e *Engine) addControl(c *change, s *submission) error {
 	seq := c.nextSeq()
+	c.nameControl(s, seq)
+	return c.add(s.row(seq, s.queue()), s.body)
+}
+
+// nameControl lets the message id of a signal or answer name its row.
+func (c *change) nameControl(s *submission, seq int64) {
 	id := &storagepb.QueueMessageId{
 		Producer:      s.From.Agent,
 		Class:         s.Class,
@@ -130,11 +136,10 @@ func (e *Engine) addControl(c *change, s *submission) error {
 		CorrelationId: s.Envelope.GetCorrelationId(),
 		Token:         s.Envelope.GetIdempotencyToken(),
 		Seq:           seq,
-		ExpiresMs:     e.expiresMs(s.At, s.DeadlineLeft),
+		ExpiresMs:     c.e.expiresMs(s.At, s.DeadlineLeft),
 	}
 	c.saveID(s.id, id)
 	c.batch.Set(expiryKey(id.GetExpiresMs(), kindID, s.id), nil)
-	return c.add(s.row(seq, s.queue()), s.body)
 }
 
 // full says that no more may wait in q, or nothing. Work may not when q holds MaxWork; signals and answers may be more.
@@ -267,7 +272,7 @@ func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId
 		c.drop(r)
 	}
 	seq := c.nextSeq()
-	t.State, t.Seq, t.RetryCount = storagepb.QueueToken_STATE_WAITING, seq, s.retry
+	t.State, t.Seq, t.RetryCount, t.DiedAt = storagepb.QueueToken_STATE_WAITING, seq, s.retry, 0
 	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false
 	c.saveToken(s.key, t)
 	return state(transportpb.Answer_STATE_NEW), c.add(s.row(seq, q), s.body)

@@ -266,13 +266,6 @@ func TestRequeue(t *testing.T) {
 	_, err = m.Requeue(m.ctx, seq, m.now)
 	require.ErrorIs(t, err, kv.ErrNoDeadLetter)
 
-	seq = die("forgotten", time.Minute)
-	require.NoError(t, m.Prune(m.ctx, m.now.Add(26*time.Hour), nobody))
-	_, err = m.Requeue(m.ctx, seq, m.now)
-	require.ErrorAs(t, err, &no)
-	m.reopen()
-	m.sound()
-
 	m.now = m.now.Add(queue.DefaultKeepUnfetched)
 	m.expire()
 	var signals []int64

@@ -53,19 +53,19 @@ func (c *change) giveUp(r *row, now time.Time, class storagepb.QueueDeadLetter_C
 		c.saveID(r.messageID, id)
 		return nil
 	}
-	if err := c.fail(r, ack.Failed, code, note); err != nil {
+	if err := c.fail(r, ack.Failed, code, note, now.UnixNano()); err != nil {
 		return err
 	}
 	return c.owe(r, now, ack.Failed, code, note)
 }
 
-// fail ends the operation of a row by the router's own decision.
-func (c *change) fail(r *row, stage ack.Stage, code ack.Code, note string) error {
+// fail ends the operation of a row by the router's own decision. diedAt is 0 when the row becomes no dead letter.
+func (c *change) fail(r *row, stage ack.Stage, code ack.Code, note string, diedAt int64) error {
 	t, err := c.token(r.token)
 	if err != nil || t == nil {
 		return err
 	}
-	t.State = storagepb.QueueToken_STATE_DONE
+	t.State, t.DiedAt = storagepb.QueueToken_STATE_DONE, diedAt
 	t.Stage, t.Code, t.Note = commonpb.AckStage(stage), commonpb.ErrorCode(code), shorten(note)
 	if r.deliveries > 0 {
 		t.Seen, t.LastAgent = true, r.lastAgent

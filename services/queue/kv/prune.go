@@ -180,19 +180,27 @@ func (e *Engine) endSequence(c *change, key tokenKey) error {
 	if err != nil || t == nil {
 		return err
 	}
-	t.ProducerSequence = 0
 	if t.GetState() == storagepb.QueueToken_STATE_WAITING {
+		t.ProducerSequence = 0
 		c.saveToken(key, t)
 		return nil
 	}
 	c.batch.Delete(expiryKey(t.GetExpiresMs(), kindToken, string(key[:])))
-	return c.forgetToken(key, t)
+	return c.dropToken(key, t)
 }
 
 // forgetToken removes an entry with the ids that name it, but not its place among the expiries.
 func (c *change) forgetToken(key tokenKey, t *storagepb.QueueToken) error {
 	if t.GetProducerSequence() > 0 {
 		c.batch.Delete(producerKey{t.GetProducer(), t.GetProducerStore()}.sequenceKey(t.GetProducerSequence(), key))
+	}
+	return c.dropToken(key, t)
+}
+
+// dropToken is forgetToken for an entry whose place in its producer's index is gone.
+func (c *change) dropToken(key tokenKey, t *storagepb.QueueToken) error {
+	if err := c.leaveOperation(t); err != nil {
+		return err
 	}
 	for _, id := range t.GetMessageIds() {
 		if err := c.forgetID(id, key); err != nil {

@@ -44,7 +44,7 @@ func (e *Engine) withdraw(c *change, w queue.Withdrawal) (transportpb.WithdrawAn
 	if r.leased || w.From.Store != "" && !e.current(w.From) {
 		return transportpb.WithdrawAnswer_STATE_TOO_LATE, nil
 	}
-	if err := c.fail(r, ack.TimedOut, ack.NoCode, noteWithdrawn); err != nil {
+	if err := c.fail(r, ack.TimedOut, ack.NoCode, noteWithdrawn, 0); err != nil {
 		return 0, err
 	}
 	c.drop(r)

@@ -616,7 +616,9 @@ type QueueToken struct {
 	// An agent has, or had, an attempt of it.
 	Seen bool `protobuf:"varint,22,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Its sender took it back before any agent saw it.
-	Withdrawn     bool `protobuf:"varint,23,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	Withdrawn bool `protobuf:"varint,23,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// When the row of the current attempt became a dead letter; 0 when it is none.
+	DiedAt        int64 `protobuf:"varint,24,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -810,6 +812,13 @@ func (x *QueueToken) GetWithdrawn() bool {
 		return x.Withdrawn
 	}
 	return false
+}
+
+func (x *QueueToken) GetDiedAt() int64 {
+	if x != nil {
+		return x.DiedAt
+	}
+	return 0
 }
 
 // QueueMessageId is what a message id names.
@@ -1078,7 +1087,9 @@ type QueueDeadLetter struct {
 	DiedAt int64                  `protobuf:"varint,3,opt,name=died_at,json=diedAt,proto3" json:"died_at,omitempty"`
 	Class  QueueDeadLetter_Class  `protobuf:"varint,4,opt,name=class,proto3,enum=sw4rm.storage.v1.QueueDeadLetter_Class" json:"class,omitempty"`
 	// What its producer was told.
-	Code          common.ErrorCode `protobuf:"varint,5,opt,name=code,proto3,enum=sw4rm.common.ErrorCode" json:"code,omitempty"`
+	Code common.ErrorCode `protobuf:"varint,5,opt,name=code,proto3,enum=sw4rm.common.ErrorCode" json:"code,omitempty"`
+	// The token as it was when it was forgotten, if its current attempt was this one.
+	Operation     *QueueToken `protobuf:"bytes,6,opt,name=operation,proto3" json:"operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1146,6 +1157,13 @@ func (x *QueueDeadLetter) GetCode() common.ErrorCode {
 		return x.Code
 	}
 	return common.ErrorCode(0)
+}
+
+func (x *QueueDeadLetter) GetOperation() *QueueToken {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
 }
 
 // Attempt is an operation that the id is an attempt of.
@@ -1256,7 +1274,7 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\vEND_RESTART\x10\x03\x12\x0f\n" +
 	"\vEND_REFUSED\x10\x04\x12\x0e\n" +
 	"\n" +
-	"END_SILENT\x10\x05\"\xe5\x06\n" +
+	"END_SILENT\x10\x05\"\xfe\x06\n" +
 	"\n" +
 	"QueueToken\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x0e\n" +
@@ -1288,7 +1306,8 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"\vmessage_ids\x18\x15 \x03(\tR\n" +
 	"messageIds\x12\x12\n" +
 	"\x04seen\x18\x16 \x01(\bR\x04seen\x12\x1c\n" +
-	"\twithdrawn\x18\x17 \x01(\bR\twithdrawn\"V\n" +
+	"\twithdrawn\x18\x17 \x01(\bR\twithdrawn\x12\x17\n" +
+	"\adied_at\x18\x18 \x01(\x03R\x06diedAt\"V\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_WAITING\x10\x01\x12\x13\n" +
@@ -1324,13 +1343,14 @@ const file_sw4rm_storage_v1_queue_proto_rawDesc = "" +
 	"expires_ms\x18\x06 \x01(\x03R\texpiresMs\",\n" +
 	"\tQueueMark\x12\x1f\n" +
 	"\vlowest_open\x18\x01 \x01(\x04R\n" +
-	"lowestOpen\"\xd1\x02\n" +
+	"lowestOpen\"\x8d\x03\n" +
 	"\x0fQueueDeadLetter\x12,\n" +
 	"\x03row\x18\x01 \x01(\v2\x1a.sw4rm.storage.v1.QueueRowR\x03row\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x17\n" +
 	"\adied_at\x18\x03 \x01(\x03R\x06diedAt\x12=\n" +
 	"\x05class\x18\x04 \x01(\x0e2'.sw4rm.storage.v1.QueueDeadLetter.ClassR\x05class\x12+\n" +
-	"\x04code\x18\x05 \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\"s\n" +
+	"\x04code\x18\x05 \x01(\x0e2\x17.sw4rm.common.ErrorCodeR\x04code\x12:\n" +
+	"\toperation\x18\x06 \x01(\v2\x1c.sw4rm.storage.v1.QueueTokenR\toperation\"s\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fCLASS_RETRYABLE\x10\x01\x12\x13\n" +
@@ -1382,11 +1402,12 @@ var file_sw4rm_storage_v1_queue_proto_depIdxs = []int32{
 	5,  // 8: sw4rm.storage.v1.QueueDeadLetter.row:type_name -> sw4rm.storage.v1.QueueRow
 	2,  // 9: sw4rm.storage.v1.QueueDeadLetter.class:type_name -> sw4rm.storage.v1.QueueDeadLetter.Class
 	15, // 10: sw4rm.storage.v1.QueueDeadLetter.code:type_name -> sw4rm.common.ErrorCode
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 11: sw4rm.storage.v1.QueueDeadLetter.operation:type_name -> sw4rm.storage.v1.QueueToken
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_sw4rm_storage_v1_queue_proto_init() }
