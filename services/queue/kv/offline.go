@@ -68,6 +68,24 @@ func WalkDead(ctx context.Context, r store.Reader, fn func(queue.DeadLetter) err
 	})
 }
 
+// Withdrawn is an attempt in a closed store that its sender has taken back.
+type Withdrawn struct{ Token, MessageID string }
+
+// WalkWithdrawn calls fn for every latest attempt of r that was taken back, as WalkWaiting does.
+func WalkWithdrawn(ctx context.Context, r store.Reader, fn func(Withdrawn) error) error {
+	return walk(ctx, r, kindToken, func(key, value []byte) error {
+		var t storagepb.QueueToken
+		if err := decode(key, value, &t); err != nil {
+			return err
+		}
+		ids := t.GetMessageIds()
+		if !t.GetWithdrawn() || len(ids) == 0 {
+			return nil
+		}
+		return fn(Withdrawn{t.GetToken(), ids[len(ids)-1]})
+	})
+}
+
 func envelopeOf(r store.Reader, seq int64) (*commonpb.Envelope, error) {
 	key := bodyKey(seq)
 	value, err := r.Get(key)

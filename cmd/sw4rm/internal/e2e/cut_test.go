@@ -178,6 +178,11 @@ func (s *stage) examineStores(explain func(history.Event) history.Event) {
 	items, err := inventory.Take(s.t.Context(), dirs, s.services.data)
 	require.NoError(s.t, err)
 	known := s.known()
+	for _, i := range items { // its sender knows a message that nobody else has handled by its token, too
+		if key := known.keyOf(i); key != "" && i.Token != "" {
+			known.tokens[i.Token] = key
+		}
+	}
 	for _, i := range items {
 		e := i.Event
 		e.Key = known.keyOf(i)

@@ -373,6 +373,7 @@ func TestSoundHistories(t *testing.T) {
 		"in the middle it is taken and in custody": examined(examination{}, heldBy(Taken, "client"), heldBy(InCustody, "worker")),
 		"in the middle its receiver has ended it": examined(examination{}, heldBy(Taken, "client"), heldBy(Answered, "worker"),
 			Event{Op: Record, Actor: "worker", Stage: fulfilled}),
+		"in the middle its sender has taken it back, and does not know yet": examined(examination{}, heldBy(Taken, "client"), heldBy(Answered, "up")),
 		"in the end it is taken and dead": examined(examination{then: []Event{}, last: true}, heldBy(Taken, "client"),
 			Event{Op: Hold, Actor: "up", Place: Dead, Message: "m-b"}),
 		"a handler that runs": append(held(Event{Place: InCustody, Cause: Running}),

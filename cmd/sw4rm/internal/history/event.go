@@ -62,7 +62,8 @@ const (
 type Place string
 
 // The places. What is in the outbox is still its sender's. So is what was taken, only that the router has told its sender
-// that it has it, too. What was answered has ended where it is found.
+// that it has it, too. What was answered has ended where it is found: at a receiver,
+// or at a router from which its sender has taken it back.
 const (
 	InOutbox  Place = "outbox"
 	Taken     Place = "taken"

@@ -81,6 +81,13 @@ func (t *taker) takeRouter(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		err = kv.WalkWithdrawn(ctx, q, func(w kv.Withdrawn) error {
+			t.items = append(t.items, hold(holder, history.Answered, w.Token, w.MessageID))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return kv.WalkDead(ctx, q, func(d queue.DeadLetter) error {
 			if d.Class != transportpb.Class_CLASS_WORK || d.Envelope == nil {
 				return nil

@@ -132,6 +132,10 @@ func TestTake(t *testing.T) {
 		require.True(t, ok)
 		accept("queued", transportpb.Class_CLASS_WORK)
 		accept("signal", transportpb.Class_CLASS_SIGNAL)
+		accept("back", transportpb.Class_CLASS_WORK)
+		state, err := e.Withdraw(ctx, queue.Withdrawal{From: queue.Holder{Agent: "sender"}, To: capability, Token: "t-back", MessageID: "back"})
+		require.NoError(t, err)
+		require.Equal(t, transportpb.WithdrawAnswer_STATE_WITHDRAWN, state)
 	})
 	buffered(t, one, func(ctx context.Context, b *activity.Buffer) {
 		receive(t, b, "mine", false)
@@ -154,6 +158,7 @@ func TestTake(t *testing.T) {
 		"one hold custody t-held held",
 		"one hold custody t-mine mine",
 		"one record  t-done FULFILLED NO_ERROR",
+		`router hold answered t-back back`,
 		`router hold dead t-dead dead "says dead"`,
 		`router hold queue t-queued queued "says queued"`,
 		"sender hold answered t-ended ended",
