@@ -21,6 +21,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	registrypb "github.com/sw4rm/sw4rm-go/proto/sw4rm/registry"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/services/internal/fullness"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
@@ -28,6 +29,10 @@ import (
 const DefaultMaxAgents = queue.DefaultMaxAgents
 
 const keyAgent = "agent/"
+
+var boundAgents = fullness.Bound{
+	Name: "max_agents, registered", Fix: "call DeregisterAgent for those that are gone, or raise the limit (sw4rm up --max-agents)",
+}
 
 // StorePrefix is where in a store that services share a registry has its part.
 const StorePrefix = "registry/"
@@ -61,6 +66,8 @@ type Registry struct {
 
 	// writing lets one change at a time be written; it is a channel so that waiting ends with the caller.
 	writing chan struct{}
+	// full is what was logged of MaxAgents; writing guards it.
+	full fullness.Gauge
 
 	mu     sync.RWMutex
 	agents map[string]*Entry
@@ -92,6 +99,7 @@ func Open(ctx context.Context, s store.Store, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the registry: %w", err)
 	}
+	r.full.Grew(r.log, boundAgents, len(r.agents), o.MaxAgents)
 	return r, nil
 }
 
@@ -138,8 +146,8 @@ func (r *Registry) RegisterAgent(ctx context.Context, req *registrypb.RegisterAg
 	defer unlock()
 	id := d.GetAgentId()
 	if !r.room(id) {
-		return &registrypb.RegisterAgentResponse{Reason: fmt.Sprintf("buffer_full: the registry knows %d agents, the limit is %d. "+
-			"Fix: call DeregisterAgent for those that are gone, or raise the limit (sw4rm up --max-agents)", r.opts.MaxAgents, r.opts.MaxAgents)}, nil
+		return &registrypb.RegisterAgentResponse{Reason: fmt.Sprintf("buffer_full: the registry knows %d agents, the limit is %d. Fix: %s",
+			r.opts.MaxAgents, r.opts.MaxAgents, boundAgents.Fix)}, nil
 	}
 	var b store.Batch
 	b.Set([]byte(keyAgent+id), value)
@@ -152,8 +160,10 @@ func (r *Registry) RegisterAgent(ctx context.Context, req *registrypb.RegisterAg
 		e.State, e.Health, e.Seen = old.State, old.Health, old.Seen
 	}
 	r.agents[id] = e
+	known := len(r.agents)
 	r.mu.Unlock()
 	r.log.InfoContext(ctx, "agent registered", "agent", id, "capabilities", len(d.GetCapabilities()))
+	r.full.Grew(r.log, boundAgents, known, r.opts.MaxAgents)
 	r.opts.Changed(id)
 	return &registrypb.RegisterAgentResponse{Accepted: true}, nil
 }
@@ -192,8 +202,10 @@ func (r *Registry) DeregisterAgent(ctx context.Context, req *registrypb.Deregist
 	}
 	r.mu.Lock()
 	delete(r.agents, id)
+	left := len(r.agents)
 	r.mu.Unlock()
 	r.log.InfoContext(ctx, "agent deregistered", "agent", id)
+	r.full.Shrank(r.log, boundAgents, left, r.opts.MaxAgents)
 	r.opts.Changed(id)
 	return &registrypb.DeregisterAgentResponse{Ok: true}, nil
 }

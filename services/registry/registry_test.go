@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -160,7 +162,8 @@ func TestBadDescriptors(t *testing.T) {
 }
 
 func TestTheNumberOfAgentsIsBounded(t *testing.T) {
-	r, err := Open(t.Context(), store.NewMemory(), Options{MaxAgents: 2})
+	var log bytes.Buffer
+	r, err := Open(t.Context(), store.NewMemory(), Options{MaxAgents: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
 	c := dial(t, r)
 	for i, want := range []bool{true, true, false} {
@@ -174,6 +177,13 @@ func TestTheNumberOfAgentsIsBounded(t *testing.T) {
 	got, err := c.RegisterAgent(t.Context(), &registrypb.RegisterAgentRequest{Agent: descriptor("a0")})
 	require.NoError(t, err)
 	require.True(t, got.GetAccepted(), "a known agent may register again")
+	for _, id := range []string{"a0", "a1"} {
+		gone, err := c.DeregisterAgent(t.Context(), &registrypb.DeregisterAgentRequest{AgentId: id})
+		require.NoError(t, err)
+		require.True(t, gone.GetOk())
+	}
+	require.Equal(t, 1, strings.Count(log.String(), `level=ERROR msg="a bound is reached`), log.String())
+	require.Equal(t, 1, strings.Count(log.String(), `msg="there is room again" bound="max_agents, registered" used=1 of=2`), log.String())
 }
 
 func TestAFailedStoreIsAnError(t *testing.T) {

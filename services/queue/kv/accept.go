@@ -142,13 +142,11 @@ func (c *change) nameControl(s *submission, seq int64) {
 	c.batch.Set(expiryKey(id.GetExpiresMs(), kindID, s.id), nil)
 }
 
-// full says that no more may wait in q, or nothing. Work may not when q holds MaxWork; signals and answers may be more.
+// full says that no more may wait in q, or nothing.
 func (e *Engine) full(q queueKey) string {
-	most, waiting := e.limits.MaxWork, e.limits.MaxWaiting
-	if q.class != transportpb.Class_CLASS_WORK {
-		most, waiting = controlFactor*most, 2*waiting
-	}
+	most, waiting := e.mayWait(q.class)
 	if n := e.queueLen(q); n >= most {
+		e.noteQueue(q)
 		return fmt.Sprintf("max_work: %d messages of this class wait at %s, where %d may. Fix: start more agents that take them, or raise the limit", n, q.address, most)
 	}
 	if n := len(e.rows); n >= waiting {
@@ -248,7 +246,7 @@ func (e *Engine) newWork(c *change, s *submission, known *storagepb.QueueMessage
 
 // again lets the operation's message wait in q: the first, or the one of a later attempt.
 func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId, t *storagepb.QueueToken, q queueKey) (*queue.Answer, error) {
-	if err := store.Room(e.s); err != nil {
+	if err := e.roomOnDisk(); err != nil {
 		return refused(ack.BufferFull, "%v", err), nil
 	}
 	if full := e.full(q); full != "" {

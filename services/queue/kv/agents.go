@@ -19,7 +19,10 @@ func (c *change) keepAgent(agent string, i instance, now time.Time) error {
 	}
 	i.expiresMs = e.forgetAgentMs(now)
 	c.batch.Set(expiryKey(i.expiresMs, kindInstance, agent), nil)
-	c.then = append(c.then, func(store.Mark) { e.instances[agent] = i })
+	c.then = append(c.then, func(store.Mark) {
+		e.instances[agent] = i
+		e.noteAgents()
+	})
 	return c.put(instanceKey(agent), i.record())
 }
 

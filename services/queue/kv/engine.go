@@ -60,6 +60,8 @@ type Engine struct {
 	// deadFrom is where dead letters begin, or before; nil for anywhere.
 	deadFrom []byte
 
+	bounds bounds
+
 	rows   map[int64]*row
 	queues map[queueKey]*rowQueue
 	// leased has the leased rows by agent.

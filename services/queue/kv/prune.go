@@ -16,7 +16,8 @@ import (
 const pruneStep = 64
 
 // Prune forgets finished tokens, message ids, agents and dead letters whose time has passed at now. What it removed may
-// come back after a crash, and is removed again.
+// come back after a crash, and is removed again. It also logs which bounds have room again, so it is to be called from time to
+// time.
 func (e *Engine) Prune(ctx context.Context, now time.Time, connected func(agent string) bool) error {
 	now = e.at(now)
 	e.pruning.Lock()
@@ -37,6 +38,9 @@ func (e *Engine) Prune(ctx context.Context, now time.Time, connected func(agent 
 			}
 		}
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.noteRoom()
 	return nil
 }
 

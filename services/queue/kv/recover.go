@@ -25,6 +25,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err := e.recoverInstances(); err != nil {
 		return fmt.Errorf("read instances: %w", err)
 	}
+	e.noteAgents()
 	if err := e.recoverMarks(); err != nil {
 		return fmt.Errorf("read marks: %w", err)
 	}

@@ -169,6 +169,7 @@ func (e *Engine) insert(r *row) {
 	if !r.due.IsZero() {
 		e.due.push(r)
 	}
+	e.noteQueue(r.queue)
 }
 
 // remove forgets a row.
