@@ -8,7 +8,8 @@ import (
 var (
 	// ErrNotFound says that there is no value under a key.
 	ErrNotFound = errors.New("not found")
-	// ErrFailed says that a write or sync has failed, and that the store takes and answers nothing any more.
+	// ErrFailed says that a write, sync or read has failed, and that the store takes and answers nothing any more. After
+	// a read of damage it comes with a *DamagedError.
 	ErrFailed = errors.New("the store has failed")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
@@ -57,7 +58,7 @@ func (e *DamagedError) Error() string {
 	if len(e.Key) > 0 {
 		text += fmt.Sprintf(" (record %q)", e.Key)
 	}
-	return fmt.Sprintf("%s: %v. Fix: restore the directory from a backup, or copy what is whole with sw4rm buffer salvage; it was left as it is", text, e.Err)
+	return fmt.Sprintf("%s: %v. Fix: restore the directory from a backup, or see with sw4rm buffer verify what is damaged and copy what is whole with sw4rm buffer salvage; it was left as it is", text, e.Err)
 }
 
 // Unwrap returns the cause.

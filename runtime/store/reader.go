@@ -1,6 +1,7 @@
 package store
 
-// Reader is the reading part of a Store. Its methods mean what those of Store do.
+// Reader is the reading part of a Store. Its methods mean what those of Store do; one that is no Store does not fail when
+// it meets damage: it returns the *DamagedError, and goes on with what is whole.
 type Reader interface {
 	Get(key []byte) ([]byte, error)
 	Scan(start, end []byte, fn func(key, value []byte) error) error

@@ -10,15 +10,16 @@ import "context"
 // A batch is visible to Get and Scan as soon as Apply returns, and durable only once Sync has returned: whoever tells
 // somebody of what a batch says calls Sync in between. Batches become durable in the order in which they were applied.
 //
-// After a failed write or sync the store fails for good: Failed is closed, and every method but Close returns an error
-// that wraps ErrFailed.
+// After a failed write, sync or read the store fails for good: Failed is closed, and every method but Close returns an
+// error that wraps ErrFailed. A read of something that is not what was written is such a failure.
 type Store interface {
 	// Apply applies b at once, all or nothing, and returns the mark to pass to Sync. The batch may be reused afterwards.
 	Apply(b *Batch) (Mark, error)
 	// Sync blocks until everything up to m is durable. When ctx ends first it returns ctx's error; the batch stays
 	// applied and becomes durable later.
 	Sync(ctx context.Context, m Mark) error
-	// Get returns a copy of the value, ErrNotFound when there is none, a *DamagedError when it is not what was written.
+	// Get returns a copy of the value, ErrNotFound when there is none. When what is there is not what was written, the store
+	// fails, and the error is a *DamagedError too.
 	Get(key []byte) ([]byte, error)
 	// Scan calls fn for every key in [start, end) in order until fn returns an error or ErrStop, which Scan does not return.
 	// A nil end is the end of the space. Key and value are valid during the call only; fn must not use the store.

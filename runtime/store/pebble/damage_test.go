@@ -95,6 +95,7 @@ func requireDetected(t *testing.T, damaged image, acked []int) bool {
 	err = checkRecords(d, acked)
 	if err != nil {
 		requireDamaged(t, err)
+		requireFailed(t, d, err)
 	}
 	require.NoError(t, d.Close())
 	return err != nil
@@ -196,6 +197,79 @@ func TestTruncatedAndMissingFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDamageMetAtWork damages a block after the store was opened: the store fails where it is read, and answers nothing
+// any more. A directory that is only read is answered for with what is whole.
+func TestDamageMetAtWork(t *testing.T) {
+	fs := vfs.NewMem()
+	d, err := pebble.Open("data", quiet(fs))
+	require.NoError(t, err)
+	acked, err := appendUntil(t.Context(), d, 1, 0, 400)
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	files := readImage(t, fs)
+	cold, random := record(200) // no compression shortens its value
+	whole, want := record(0)
+
+	for name, meet := range map[string]func(d *pebble.DB) error{
+		"get":  func(d *pebble.DB) error { _, err := d.Get(cold); return err },
+		"scan": func(d *pebble.DB) error { return checkRecords(d, acked) },
+		"scan back": func(d *pebble.DB) error {
+			return d.ScanReverse(nil, nil, func(_, _ []byte) error { return nil })
+		},
+		"below a prefix": func(d *pebble.DB) error {
+			_, err := store.Sub(d, "record/").Get(bytes.TrimPrefix(cold, []byte("record/")))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := files.fs(t)
+			d, err := pebble.Open("data", quiet(fs)) // moves what the log holds into a table
+			require.NoError(t, err)
+			table := flipIn(t, fs, random)
+			got, err := d.Get(whole)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			err = meet(d)
+			require.Equal(t, table, requireDamaged(t, err))
+			require.ErrorContains(t, err, "sw4rm buffer verify")
+			requireFailed(t, d, err)
+			require.NoError(t, d.Close())
+
+			r, err := pebble.OpenReader("data", quiet(fs))
+			require.NoError(t, err)
+			for range 2 {
+				_, err = r.Get(cold)
+				require.Equal(t, table, requireDamaged(t, err))
+				require.NotErrorIs(t, err, store.ErrFailed)
+				got, err := r.Get(whole)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
+			require.NoError(t, r.Close())
+		})
+	}
+}
+
+// flipIn changes a bit of the only table that has this content, and returns the table's path.
+func flipIn(t *testing.T, fs vfs.FS, content []byte) string {
+	t.Helper()
+	for name, data := range readImage(t, fs) {
+		at := bytes.Index(data, content)
+		if at < 0 || !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		table := fs.PathJoin("data", name)
+		f, err := fs.OpenReadWrite(table, vfs.WriteCategoryUnspecified)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{content[0] ^ 1}, int64(at))
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		return table
+	}
+	t.Fatal("no table has it")
+	return ""
 }
 
 // TestBitFlipsWithoutNote damages the last log when the note beside it is missing, as after a power cut: all but the

@@ -34,6 +34,8 @@ type DB struct {
 	lock     *pebble.Lock
 	engine   *pebble.DB
 	instance store.Instance
+	// serving tells that a failed read makes the store fail: not while it is being opened, nor where it is only read.
+	serving bool
 	// minFree is what must be free for new work, 0 for no limit.
 	minFree uint64
 	room    room
@@ -157,17 +159,23 @@ func (d *DB) get(engine *pebble.DB, key []byte) ([]byte, error) {
 	payload, err := d.payload(key, frame)
 	payload = append([]byte{}, payload...)
 	if err := errors.Join(err, closer.Close()); err != nil {
-		return nil, err
+		return nil, d.readError(err)
 	}
 	return payload, d.Err()
 }
 
-// readError says what a failed read means.
+// readError says what a failed read means. A store at work fails of it: whoever needs the record would ask again and
+// again, and what else is damaged is unknown.
 func (d *DB) readError(err error) error {
 	if failure := d.Err(); failure != nil {
 		return failure
 	}
-	return fmt.Errorf("reading the store: %w", asDamaged(d.dir, err))
+	err = fmt.Errorf("reading the store: %w", asDamaged(d.dir, err))
+	if !d.serving {
+		return err
+	}
+	d.fail(err)
+	return d.Err()
 }
 
 // asDamaged makes a *store.DamagedError of what Pebble says of damage.
@@ -227,7 +235,7 @@ func (d *DB) each(iter *pebble.Iterator, first, next func(*pebble.Iterator) bool
 		}
 		payload, err := d.payload(iter.Key(), frame)
 		if err != nil {
-			return err
+			return d.readError(err)
 		}
 		if err := fn(iter.Key()[1:], payload); err != nil {
 			return err

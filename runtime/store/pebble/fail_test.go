@@ -64,6 +64,7 @@ func TestFailStop(t *testing.T) {
 			acked, err := appendUntil(t.Context(), d, 4, 0, 300)
 			if err != nil {
 				failures++
+				require.ErrorIs(t, err, errInjected)
 				requireFailed(t, d, err)
 			}
 			closed := d.Close()
@@ -96,7 +97,7 @@ func requireFailed(t *testing.T, d *pebble.DB, first error) {
 	scanned := d.Scan(nil, nil, func(_, _ []byte) error { return errors.New("called") })
 	for _, err := range []error{first, d.Err(), applied, got, scanned, d.Sync(t.Context(), 0)} {
 		require.ErrorIs(t, err, store.ErrFailed)
-		require.ErrorIs(t, err, errInjected)
+		require.Equal(t, d.Err().Error(), err.Error(), "all tell the first failure")
 	}
 }
 

@@ -23,6 +23,9 @@ import (
 // there is not what was written. In all four cases the directory's content stays as it is, but that damage inside a
 // table may be met only once the engine is at work: then the damaged table stays, and everything that is not in it.
 //
+// A damaged place that opening does not read is met when it is read. The store then fails, as it does after a failed
+// write, and its failure is a *store.DamagedError too. Errors of the disk while reading make it fail as well.
+//
 // A new directory gets mode 0700 and its files 0600; an existing one that others may read is restricted to that, and
 // one that others may write to is refused.
 //
@@ -77,6 +80,7 @@ func Open(dir string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	d.serving = true
 	return d, nil
 }
 
