@@ -1,10 +1,9 @@
 package kv
 
 import (
+	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/internal/fullness"
-
-	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 )
 
 // maxFollowed is of how many queues it is logged one by one how full they are.
