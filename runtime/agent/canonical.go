@@ -157,13 +157,16 @@ func (c *canonical) submit(m *transportpb.Submit) {
 			ctx = metadata.AppendToOutgoingContext(ctx, "sw4rm-to", m.GetTo())
 		}
 		res, err := c.client.SendMessage(ctx, &routerpb.SendMessageRequest{Msg: env})
-		answer := answerFromStatus(err, c.ours != "")
+		answer, sure := answerFromStatus(err, c.ours != "")
 		if err == nil {
-			answer = answerFromReason(res.GetAccepted(), res.GetReason())
+			answer, sure = answerFromReason(res.GetAccepted(), res.GetReason()), true
 		}
 		if answer == nil {
 			c.cancel(fmt.Errorf("send over the canonical RPC: %w", c.goodbye(err)))
 			return
+		}
+		if !sure {
+			c.events.doubted(m.GetN())
 		}
 		answer.N = m.GetN()
 		c.events.answered(answer)
@@ -352,12 +355,13 @@ func answerFromReason(accepted bool, reason string) *transportpb.Answer {
 }
 
 // answerFromStatus maps a gRPC status to a refusal of the message, nil where it says nothing about the message and the
-// session has to end. A failure that may be the message's own is repeated later, so that it does not hold up others.
-func answerFromStatus(err error, ours bool) *transportpb.Answer {
-	var code ack.Code
+// session has to end. A failure that may be the message's own is repeated later, so that it does not hold up others; sure
+// tells that the router has not taken it then.
+func answerFromStatus(err error, ours bool) (answer *transportpb.Answer, sure bool) {
+	code, sure := ack.AgentUnavailable, true
 	switch status.Code(err) {
 	case codes.OK, codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
-		return nil
+		return nil, false
 	case codes.InvalidArgument, codes.OutOfRange:
 		code = ack.ValidationError
 	case codes.ResourceExhausted:
@@ -366,13 +370,12 @@ func answerFromStatus(err error, ours bool) *transportpb.Answer {
 		code = ack.NoRoute
 	case codes.PermissionDenied, codes.Unauthenticated:
 		if ours { // this instance is refused, not the message
-			return nil
+			return nil, false
 		}
-		code = ack.AgentUnavailable
-	default:
-		code = ack.AgentUnavailable
+	default: // it may have failed on what comes after the message was taken
+		sure = false
 	}
 	return &transportpb.Answer{
 		State: transportpb.Answer_STATE_REFUSED, Code: commonpb.ErrorCode(code), Note: status.Convert(err).Message(),
-	}
+	}, sure
 }

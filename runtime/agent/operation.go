@@ -45,13 +45,12 @@ type pace struct {
 	again    time.Time
 	asked    int
 	refused  int
-	obstacle error
-	// withdrawing tells that the deadline has passed and the router was asked to give the message back.
+	obstacle error // why the router has refused it last
+	// withdrawing tells that the deadline has passed and the router was asked to give the message back; expired is when it is
+	// asked again, once the time to live is over.
 	withdrawing bool
-	// submitted tells that the router may have the current attempt without this agent's knowing; expired is when it is asked
-	// again to give it back, once its time to live is over.
-	submitted bool
-	expired   time.Time
+	expired     time.Time
+	handed      handed
 }
 
 // Ref implements exchange.Operation.
@@ -59,9 +58,7 @@ func (o *operation) Ref() exchange.Ref { return o.a.outRef(o.seq) }
 
 // Status implements exchange.Operation.
 func (o *operation) Status() exchange.Status {
-	o.mu.Lock()
-	rec, obstacle := o.rec, o.pace.obstacle
-	o.mu.Unlock()
+	rec, _ := o.current()
 	s := exchange.Status{Ref: o.Ref(), Stage: furthest(rec), Done: done(rec)}
 	for _, at := range rec.GetAttempts() {
 		s.Attempts = append(s.Attempts, exchange.Attempt{
@@ -74,10 +71,8 @@ func (o *operation) Status() exchange.Status {
 	switch {
 	case s.Done:
 		s.Err = outcomeError(rec)
-	case o.a.unreachable() != nil:
-		s.Err = o.a.unreachable()
 	default:
-		s.Err = obstacle
+		s.Err = o.obstacle()
 	}
 	return s
 }

@@ -26,6 +26,9 @@ type item struct {
 	// The answer is to the envelope with this message id, which need not be the one that build would make now.
 	answered func(ans *transportpb.Answer, messageID string)
 	due      func()
+	// doubted is told that the answer to come, a refusal, does not say that the router has not got it; nil where that is all
+	// the same. It may not block either.
+	doubted func()
 
 	at       time.Time
 	timerIdx int
@@ -188,6 +191,20 @@ func (o *outbox) answer(a *transportpb.Answer) {
 	if i != nil {
 		i.answered(a, sent)
 	}
+}
+
+// doubted implements events.
+func (a *Agent) doubted(n uint64) {
+	if i := a.outbox.flying(n); i != nil && i.doubted != nil {
+		i.doubted()
+	}
+}
+
+// flying returns the item that is in flight under a number, nil for none.
+func (o *outbox) flying(n uint64) *item {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.inFlight[n]
 }
 
 // number returns a number for a frame that is answered.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
 )
 
 // refusals keep conversations in order while the router refuses their messages: the first that was refused is submitted
@@ -13,6 +14,7 @@ import (
 type refusals struct {
 	mu    sync.Mutex
 	lanes map[string]*refusedLane
+	log   refusing
 }
 
 // refusedLane is a conversation with one recipient.
@@ -21,11 +23,15 @@ type refusedLane struct {
 	waiting []*operation
 	// heard tells that the router has still to be told that its refusal is known.
 	heard bool
+	// obstacle is why the router has refused one of them last.
+	obstacle *ack.Error
 	// released tells that those that wait may be submitted, one behind the other without waiting for answers.
 	released bool
 }
 
-func newRefusals() *refusals { return &refusals{lanes: map[string]*refusedLane{}} }
+func newRefusals() *refusals {
+	return &refusals{lanes: map[string]*refusedLane{}, log: refusing{said: map[string]*refusingTo{}}}
+}
 
 func refusedKey(rec *storagepb.OutRecord) string { return rec.GetTo() + " " + rec.GetCorrelationId() }
 
@@ -43,8 +49,8 @@ func (l *refusedLane) wait(o *operation) bool {
 	return at == 0
 }
 
-// add notes that an operation was refused, and tells whether it is the first of its conversation.
-func (r *refusals) add(key string, o *operation) bool {
+// add notes that an operation was refused, and why, and tells whether it is the first of its conversation.
+func (r *refusals) add(key string, o *operation, why *ack.Error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[key]
@@ -52,8 +58,20 @@ func (r *refusals) add(key string, o *operation) bool {
 		l = &refusedLane{}
 		r.lanes[key] = l
 	}
-	l.heard, l.released = true, false
+	l.heard, l.released, l.obstacle = true, false, why
 	return l.wait(o)
+}
+
+// obstacle returns why the router has last refused one of the conversation in which an operation waits, nil when it does not.
+func (r *refusals) obstacle(key string, o *operation) *ack.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.lanes[key]; l != nil {
+		if _, waits := l.find(o); waits {
+			return l.obstacle
+		}
+	}
+	return nil
 }
 
 // pass tells whether an operation may be submitted, and whether the router has to be told that its refusal is known. One that

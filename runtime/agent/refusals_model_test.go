@@ -75,7 +75,7 @@ func TestRefusalsKeepOrder(t *testing.T) {
 				case turned || rng.IntN(3) == 0:
 					turned = true
 					refused++
-					if r.add("k", o) {
+					if r.add("k", o, nil) {
 						makeReady(o) // when its time has come
 					}
 				default:

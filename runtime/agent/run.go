@@ -319,8 +319,8 @@ func note(err error) string {
 	if errors.As(err, &e) && e.From == "" && error(e) == err {
 		text = e.Note
 	}
-	if len(text) > maxNote {
-		text = strings.ToValidUTF8(text[:maxNote], "")
-	}
-	return text
+	return clip(text, maxNote)
 }
+
+// clip makes somebody's text fit for a note or a log, in at most so many bytes.
+func clip(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }

@@ -61,7 +61,6 @@ func withFailure(text string, rec *storagepb.OutRecord) string {
 // submitted, and whose answer was lost: it is asked for it until it says that it has not.
 func (o *operation) runOut(now time.Time) {
 	o.mu.Lock()
-	submitted := o.pace.submitted
 	o.pace.expired = now.Add(withdrawPatience)
 	rec := o.rec
 	o.mu.Unlock()
@@ -69,8 +68,8 @@ func (o *operation) runOut(now time.Time) {
 	case between(rec):
 		o.finish(ack.Failed, ack.TTLExpired, withFailure(noteNoTime, rec))
 		return
-	case !submitted:
-		o.finish(ack.Failed, ack.TTLExpired, withFailure(noteRanOut, rec))
+	case o.keep():
+		o.finish(ack.Failed, ack.TTLExpired, o.withReasons(noteRanOut))
 		return
 	}
 	if s := o.a.outbox.current(); s != nil {
@@ -92,8 +91,8 @@ func (o *operation) withdraw(s session) {
 	})
 }
 
-// expire ends an operation at its deadline. What the router may still give back is withdrawn first, so that the outcome
-// tells whether the message was certainly never delivered.
+// expire ends an operation at its deadline. What a router may have is withdrawn first, so that the outcome tells whether the
+// message was certainly never delivered.
 func (o *operation) expire(now, deadline time.Time) {
 	rec, _ := o.current()
 	if rec.GetOutcome() != nil { // fulfilled, but the reply never came
@@ -102,6 +101,10 @@ func (o *operation) expire(now, deadline time.Time) {
 	}
 	if between(rec) {
 		o.finish(ack.TimedOut, ack.AckTimeout, withFailure(notePastDeadline, rec))
+		return
+	}
+	if o.keep() {
+		o.timeOut(transportpb.WithdrawAnswer_STATE_UNSPECIFIED)
 		return
 	}
 	s := o.a.outbox.current()
@@ -114,7 +117,7 @@ func (o *operation) expire(now, deadline time.Time) {
 		o.withdraw(s)
 		o.schedule()
 	case first, now.After(deadline.Add(withdrawPatience - time.Millisecond)):
-		o.finish(ack.TimedOut, ack.AckTimeout, noteOutcomeUnknown)
+		o.timeOut(transportpb.WithdrawAnswer_STATE_UNSPECIFIED)
 	default:
 		o.schedule()
 	}
@@ -130,11 +133,12 @@ func (o *operation) withdrawn(state transportpb.WithdrawAnswer_State) {
 		o.ranOut(rec, state)
 		return
 	}
-	note := noteOutcomeUnknown
-	if state == transportpb.WithdrawAnswer_STATE_WITHDRAWN && len(rec.GetAttempts()) == 1 {
-		note = noteNeverDelivered
-	}
-	o.finish(ack.TimedOut, ack.AckTimeout, note)
+	o.timeOut(state)
+}
+
+// timeOut ends an operation at its deadline. state is what the router said to its withdrawal, if it did.
+func (o *operation) timeOut(state transportpb.WithdrawAnswer_State) {
+	o.finish(ack.TimedOut, ack.AckTimeout, o.withReasons(o.fate(state)))
 }
 
 // ranOut takes the router's answer for a message whose time to live is over: the one that has it sees to its end.
@@ -147,6 +151,6 @@ func (o *operation) ranOut(rec *storagepb.OutRecord, state transportpb.WithdrawA
 		o.a.outbox.makeReady(o.item)
 		o.schedule()
 	default:
-		o.finish(ack.Failed, ack.TTLExpired, withFailure(noteRanOut, rec))
+		o.finish(ack.Failed, ack.TTLExpired, o.withReasons(noteRanOut))
 	}
 }

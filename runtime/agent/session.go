@@ -28,6 +28,9 @@ type session interface {
 // events is what a session tells the agent. The methods do not block on storage or network.
 type events interface {
 	answered(a *transportpb.Answer)
+	// doubted tells that the submission with this number has failed, and that the router may have it nevertheless. A refusal
+	// follows by which it is made again later.
+	doubted(n uint64)
 	withdrawn(w *transportpb.WithdrawAnswer)
 	delivered(d *transportpb.Delivery)
 	custody(c *transportpb.AckAnswer)

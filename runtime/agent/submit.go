@@ -65,7 +65,7 @@ func (a *Agent) handleOf(rec *storagepb.OutRecord, d *exchange.Descriptor, body 
 	if done(rec) {
 		return o, nil
 	}
-	o.pace.submitted = body == nil                                // an earlier process may have done so
+	o.pace.handed.doubtful = body == nil                          // an earlier process may have submitted it
 	if s, err := a.buf.OutStream(o.seq); err == nil && s != nil { // left by an earlier process
 		o.reading.frames, o.reading.found = s, s.GetStored()
 	}
@@ -76,7 +76,8 @@ func (a *Agent) handleOf(rec *storagepb.OutRecord, d *exchange.Descriptor, body 
 		answered: func(ans *transportpb.Answer, messageID string) {
 			o.do(func() { o.answered(ans, messageID) })
 		},
-		due: func() { o.do(o.due) },
+		due:     func() { o.do(o.due) },
+		doubted: func() { o.do(o.doubt) },
 	}
 	a.ops[o.seq] = o
 	if pending(rec) {
@@ -139,8 +140,11 @@ func (o *operation) build(s session) *transportpb.Submit {
 		}
 	}
 	o.mu.Lock()
-	o.pace.submitted = true
+	may := o.pace.handed.submit(s.routerID())
 	o.mu.Unlock()
+	if !may {
+		return nil
+	}
 	return &transportpb.Submit{
 		To:             rec.GetTo(),
 		Envelope:       o.a.envelope(rec, at, body, now),
@@ -148,6 +152,13 @@ func (o *operation) build(s session) *transportpb.Submit {
 		LowestOpen:     o.a.buf.LowestOpenOut(),
 		AfterRefusal:   afterRefusal,
 	}
+}
+
+// doubt notes that a router may have got the message although it is about to be refused.
+func (o *operation) doubt() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pace.handed.doubtful = true
 }
 
 // answered takes the router's answer to a submission. One to an earlier attempt says nothing of the current, which could
@@ -165,7 +176,7 @@ func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 	o.mu.Lock()
 	o.body = nil
 	if ans.GetState() == transportpb.Answer_STATE_REFUSED {
-		o.pace.submitted = false
+		o.pace.handed.submitted = false
 	} else {
 		o.pace.refused, o.pace.obstacle = 0, nil
 	}
@@ -198,6 +209,7 @@ func (o *operation) accepted(at *storagepb.Attempt) {
 		return
 	}
 	rec, _ := o.current()
+	o.a.refusals.log.accepted(rec.GetTo())
 	defer o.turn(rec)
 	if _, err := o.a.buf.AcceptedOut(o.seq, at.GetMessageId()); overtaken(err) {
 		return
@@ -217,10 +229,15 @@ func overtaken(err error) bool {
 // refused repeats what the router may take later, and ends what it never will.
 func (o *operation) refused(ans *transportpb.Answer) {
 	code := ack.Code(ans.GetCode())
-	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: reservedID}
 	if !code.Temporary() {
 		o.finish(ack.Rejected, code, ans.GetNote())
 		return
+	}
+	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: reservedID}
+	rec, _ := o.current()
+	if o.a.refusals.log.news(rec.GetTo(), code, time.Now()) {
+		o.a.log.Warn("the router refuses messages to an address for now; they stay stored, and are sent again",
+			"to", rec.GetTo(), "code", code.String(), "reason", clip(err.Note, maxObstacle))
 	}
 	o.mu.Lock()
 	wait := time.Duration(ans.GetRetryAfterMs()) * time.Millisecond
@@ -230,7 +247,7 @@ func (o *operation) refused(ans *transportpb.Answer) {
 	o.pace.refused++
 	o.pace.obstacle = err
 	o.pace.again = time.Now().Add(wait/2 + rand.N(wait/2+1))
-	if !o.a.refusals.add(refusedKey(o.rec), o) {
+	if !o.a.refusals.add(refusedKey(o.rec), o, err) {
 		o.pace.again = time.Time{} // when the first one was taken
 	}
 	o.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 type mute struct{ session }
 
 func (mute) asks() bool                               { return true }
+func (mute) routerID() string                         { return "" }
 func (mute) routerStart() string                      { return "" }
 func (mute) submit(*transportpb.Submit)               {}
 func (mute) withdraw(*transportpb.Withdraw)           {}
