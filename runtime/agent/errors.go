@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
 var (
@@ -14,8 +15,8 @@ var (
 	ErrClosed = errors.New("the agent is closed. Fix: make another one on the same directory")
 	// ErrUnreachable says that there is no router. What was sent is stored and goes out when there is one.
 	ErrUnreachable = errors.New("no router is reachable")
-	// ErrStoreFailed says that the data directory could not be written. The agent has stopped; what it vouched for before
-	// is on disk.
+	// ErrStoreFailed says that the data directory could not be read or written, or is damaged: then it comes with a
+	// *store.DamagedError. The agent has stopped; what it vouched for before is on disk.
 	ErrStoreFailed = errors.New("the activity buffer has failed")
 	// ErrSuperseded says that a newer instance of this agent's store runs elsewhere.
 	ErrSuperseded = errors.New("a newer instance of this agent has taken over")
@@ -25,6 +26,10 @@ var (
 
 // storeFailed is the ErrStoreFailed with this cause.
 func storeFailed(cause error) error {
+	var damage *store.DamagedError
+	if errors.As(cause, &damage) {
+		return fmt.Errorf("%w: %w", ErrStoreFailed, cause) // which says what to do
+	}
 	return fmt.Errorf("%w: %w. Fix: see to the disk of its directory, and start the program again", ErrStoreFailed, cause)
 }
 

@@ -362,21 +362,32 @@ func TestCloseDrains(t *testing.T) {
 }
 
 func TestStoreFailureStopsTheAgent(t *testing.T) {
-	inBubble(t, func(t *testing.T, net *agenttest.Net) {
-		disk := store.NewMemory()
-		a, err := agent.New(agent.Config{ID: "a", Logger: slog.New(slog.DiscardHandler), DialOptions: []grpc.DialOption{net.Dial()}}, disk)
-		require.NoError(t, err)
-		ended := make(chan error, 1)
-		go func() { ended <- a.Run(t.Context()) }()
-		synctest.Wait()
-		disk.Fail(errors.New("no space left on device"))
-		err = <-ended
-		require.ErrorIs(t, err, agent.ErrStoreFailed)
-		require.ErrorContains(t, err, "Fix: see to the disk of its directory")
-		assert.ErrorContains(t, err, "no space left on device")
-		_, err = say.Send(t.Context(), to(a, "b"), str("x"))
-		require.Error(t, err)
-	})
+	for name, test := range map[string]struct {
+		cause error
+		fix   string
+	}{
+		"full disk": {errors.New("no space left on device"), "see to the disk of its directory"},
+		"damage":    {&store.DamagedError{File: "000005.sst", Offset: -1, Err: errors.New("the checksum does not match")}, "restore the directory from a backup"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, net *agenttest.Net) {
+				disk := store.NewMemory()
+				a, err := agent.New(agent.Config{ID: "a", Logger: slog.New(slog.DiscardHandler), DialOptions: []grpc.DialOption{net.Dial()}}, disk)
+				require.NoError(t, err)
+				ended := make(chan error, 1)
+				go func() { ended <- a.Run(t.Context()) }()
+				synctest.Wait()
+				disk.Fail(test.cause)
+				err = <-ended
+				require.ErrorIs(t, err, agent.ErrStoreFailed)
+				require.ErrorIs(t, err, test.cause)
+				require.ErrorContains(t, err, "Fix: "+test.fix)
+				require.Equal(t, 1, strings.Count(err.Error(), "Fix: "), err)
+				_, err = say.Send(t.Context(), to(a, "b"), str("x"))
+				require.Error(t, err)
+			})
+		})
+	}
 }
 
 func TestInterceptorsWrapBothSides(t *testing.T) {

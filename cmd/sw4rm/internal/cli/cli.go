@@ -20,16 +20,17 @@ import (
 	"github.com/sw4rm/sw4rm-go/services/server"
 )
 
-// Exit codes.
+// Exit codes. Scripts know them by number: none may ever change.
 const (
-	ExitOK      = 0
-	ExitError   = 1
-	ExitUsage   = 2
-	ExitAddress = 3
-	ExitData    = 4
-	ExitDamaged = 5
-	ExitFailed  = 6
-	ExitBroken  = 7
+	ExitOK = iota
+	ExitError
+	ExitUsage
+	ExitAddress
+	ExitData
+	ExitDamaged
+	ExitFailed
+	ExitBroken
+	exits // how many there are
 )
 
 const exitCodes = `Exit codes:
@@ -39,7 +40,11 @@ const exitCodes = `Exit codes:
   3  an address cannot be used
   4  the data directory cannot be used
   5  the data directory is damaged
-  6  a write to the data directory failed while the services ran`
+  6  reading or writing the data directory failed while the services ran`
+
+// allExits is for sw4rm as a whole: what only one of its commands returns comes last.
+const allExits = exitCodes + `
+  7  torture: a promise was broken`
 
 // usageError is a mistake in what the user typed or set.
 type usageError struct{ err error }
@@ -74,7 +79,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sw4rm",
 		Short:         "Run and operate SW4RM services",
-		Long:          "sw4rm runs and operates the services that SW4RM agents talk to.\n\n" + exitCodes,
+		Long:          "sw4rm runs and operates the services that SW4RM agents talk to.\n\n" + allExits,
 		Version:       version(),
 		Args:          noArgs,
 		SilenceUsage:  true,

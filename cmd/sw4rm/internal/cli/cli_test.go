@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,7 @@ func TestExitCodes(t *testing.T) {
 		{data(&store.VersionError{Dir: "d"}), ExitData},
 		{data(&store.DamagedError{File: "f", Err: errors.New("checksum")}), ExitDamaged},
 		{fmt.Errorf("write: %w", store.ErrFailed), ExitFailed},
+		{fmt.Errorf("%w: %w", store.ErrFailed, &store.DamagedError{File: "f", Err: errors.New("checksum")}), ExitDamaged},
 		{&store.InUseError{Dir: "d"}, ExitData},
 		{&store.VersionError{Dir: "d"}, ExitData},
 		{fmt.Errorf("wrapped: %w", &store.PermissionError{Dir: "d"}), ExitData},
@@ -42,6 +45,15 @@ func TestExitCodes(t *testing.T) {
 	} {
 		require.Equal(t, test.code, exitCode(test.err), "%v", test.err)
 	}
+}
+
+func TestHelpListsEveryExitCode(t *testing.T) {
+	var stdout bytes.Buffer
+	require.Equal(t, ExitOK, Run(t.Context(), []string{"--help"}, func(string) string { return "" }, &stdout, io.Discard))
+	for code := range exits {
+		require.Equal(t, 1, strings.Count(stdout.String(), fmt.Sprintf("\n  %d  ", code)), "exit code %d", code)
+	}
+	require.Equal(t, 7, ExitBroken, "scripts know the codes by number")
 }
 
 func TestErrorsAreOneLineWithARemedy(t *testing.T) {

@@ -172,8 +172,17 @@ func wait(ctx context.Context, s store.Store, ended <-chan error) error {
 		}
 		return err
 	case <-s.Failed():
-		return fmt.Errorf("the data can no longer be written: %w. Fix: look for a full or broken disk, then start again; what was accepted is kept", s.Err())
+		return failed(s.Err())
 	}
+}
+
+// failed says what to do about a store that has failed.
+func failed(err error) error {
+	var damage *store.DamagedError
+	if errors.As(err, &damage) {
+		return fmt.Errorf("the data are not what was written: %w", err) // which has its remedy
+	}
+	return fmt.Errorf("the data can no longer be read or written: %w. Fix: look for a full or broken disk, then start again; what was accepted is kept", err)
 }
 
 // stop ends all services at the same time. After a failure nothing in flight can succeed, and little time is given.

@@ -51,10 +51,22 @@ func TestFailedStoreEndsTheServices(t *testing.T) {
 	s.Fail(errors.New("disk full"))
 	err = <-ended
 	require.ErrorIs(t, err, store.ErrFailed)
-	require.Contains(t, err.Error(), "disk full")
-	require.Contains(t, err.Error(), "Fix: ")
+	require.ErrorContains(t, err, "disk full")
+	require.ErrorContains(t, err, "Fix: look for a full or broken disk")
+	require.Equal(t, 1, strings.Count(err.Error(), "Fix: "))
 	_, err = registry.Heartbeat(t.Context(), &registrypb.HeartbeatRequest{AgentId: "a"})
 	require.Equal(t, codes.Unavailable, status.Code(err))
+}
+
+func TestDamageEndsTheServices(t *testing.T) {
+	s := store.NewMemory()
+	_, ended := start(t, t.Context(), s, queue.Limits{})
+	s.Fail(&store.DamagedError{File: "000005.sst", Offset: -1, Err: errors.New("the checksum does not match")})
+	err := <-ended
+	var damage *store.DamagedError
+	require.ErrorAs(t, err, &damage)
+	require.ErrorContains(t, err, "sw4rm buffer salvage")
+	require.Equal(t, 1, strings.Count(err.Error(), "Fix: "))
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
