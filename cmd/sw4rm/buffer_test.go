@@ -210,6 +210,15 @@ func TestBufferSalvage(t *testing.T) {
 					require.NoError(t, d.Close())
 				}
 			}
+			require.NoError(t, os.Remove(file))
+			target := w.dir("salvaged-" + name + filepath.Base(file) + "-gone")
+			out := w.ok("buffer", "salvage", w.dir(name), target)
+			require.Contains(t, w.ok("buffer", "verify", target), "whole:", out)
+			code, told, _ := inside(t, "buffer", "verify", w.dir(name))
+			require.Equal(t, 5, code, told)
+			require.Contains(t, told, file+": the file is missing")
+			require.Contains(t, out, "lost: "+file)
+			require.NotContains(t, out, "nothing is missing")
 			require.NoError(t, os.WriteFile(file, data, 0o600))
 		}
 	}

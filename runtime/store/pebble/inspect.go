@@ -117,7 +117,7 @@ func (i *inspector) table(name string) error {
 	path := i.guard.PathJoin(i.dir, name)
 	t, err := openTable(i.guard.FS, path)
 	if isNotExist(err) {
-		return i.found(damaged(path, -1, errors.New("the file is missing")))
+		return i.found(damaged(path, -1, errMissing))
 	}
 	if err != nil {
 		return err

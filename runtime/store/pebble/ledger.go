@@ -219,6 +219,9 @@ func (l *ledger) verify(dir string) error {
 	return nil
 }
 
+// errMissing is damage: a file that should be there is not.
+var errMissing = errors.New("the file is missing")
+
 // verify compares a file of dir with what is claimed of it.
 func (e ledgerEntry) verify(fs vfs.FS, dir string) error {
 	path := fs.PathJoin(dir, e.name)
@@ -227,7 +230,7 @@ func (e ledgerEntry) verify(fs vfs.FS, dir string) error {
 		return nil // made shortly before a power cut; if it is the current one, Pebble misses it
 	}
 	if isNotExist(err) {
-		return damaged(path, -1, errors.New("the file is missing"))
+		return damaged(path, -1, errMissing)
 	}
 	if err != nil {
 		return err

@@ -45,10 +45,12 @@ func Salvage(dir string, opts Options, lost func(*Loss), fn func(key, value []by
 	if err != nil {
 		return store.Instance{}, err
 	}
-	s := salvager{DB: d, lost: func(l Loss) {
+	s := salvager{DB: d, fn: fn}
+	s.lost = func(l Loss) {
+		s.told = true
 		l.From, l.To = userPart(l.From), userPart(l.To)
 		lost(&l)
-	}, fn: fn}
+	}
 	err = s.run(opts)
 	return s.found, errors.Join(err, d.lock.Close())
 }
@@ -74,7 +76,7 @@ func lockDamaged(dir string, opts Options, lost func(*Loss)) (*DB, error) {
 		if listing != nil || !slices.ContainsFunc(names, isTracked) {
 			return nil, err
 		}
-		lost(&Loss{File: formatName, Offset: -1, Length: -1, Err: errors.New("the file is missing")})
+		lost(&Loss{File: formatName, Offset: -1, Length: -1, Err: errMissing})
 	default:
 		return d, err
 	}
@@ -84,6 +86,7 @@ func lockDamaged(dir string, opts Options, lost func(*Loss)) (*DB, error) {
 type salvager struct {
 	*DB
 	lost  func(Loss)
+	told  bool // whether anything is lost
 	fn    func(key, value []byte) error
 	found store.Instance
 	merge merger
@@ -97,6 +100,7 @@ func (s *salvager) run(opts Options) (err error) {
 	if err != nil {
 		return err
 	}
+	s.missing()
 	for _, name := range live.tables {
 		if err := s.table(name); err != nil {
 			return err
@@ -113,7 +117,13 @@ func (s *salvager) run(opts Options) (err error) {
 			return err
 		}
 	}
-	return s.merge.each(s.record)
+	if err := s.merge.each(s.record); err != nil {
+		return err
+	}
+	if !s.told && (s.found.ID == "" || s.found.Epoch == 0) {
+		s.lost(Loss{File: s.dir, Offset: -1, Length: -1, Err: errors.New("what the store notes of itself with each opening is not there, so other records are missing too")})
+	}
+	return nil
 }
 
 // inUse returns the files that count. A damaged manifest makes all count.
@@ -151,6 +161,16 @@ func (s *salvager) inUse(opts Options) (files, error) {
 	return live, nil
 }
 
+// missing reports the logs that should be there. Whether one was still in use is unknown.
+func (s *salvager) missing() {
+	for _, e := range s.ledger.entries {
+		path := s.guard.PathJoin(s.dir, e.name)
+		if _, err := s.guard.FS.Stat(path); isLog(e.name) && isNotExist(err) {
+			s.lost(Loss{File: path, Offset: 0, Length: int64(e.size), Err: errMissing})
+		}
+	}
+}
+
 // damage reports damage as a loss, with what it means. Other errors are returned.
 func (s *salvager) damage(err error, means string) error {
 	var damage *store.DamagedError
@@ -165,7 +185,7 @@ func (s *salvager) table(name string) error {
 	path := s.guard.PathJoin(s.dir, name)
 	t, err := openTable(s.guard.FS, path)
 	if isNotExist(err) {
-		s.lost(Loss{File: path, Offset: -1, Length: -1, Err: errors.New("the file is missing")})
+		s.lost(Loss{File: path, Offset: -1, Length: -1, Err: errMissing})
 		return nil
 	}
 	if err != nil {

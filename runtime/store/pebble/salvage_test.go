@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/runtime/store"
@@ -175,28 +176,75 @@ func TestSalvageOfDamagedDirectories(t *testing.T) {
 // TestSalvageOfTruncatedFiles cuts each file.
 func TestSalvageOfTruncatedFiles(t *testing.T) {
 	files, acked := filled(t, true)
-	want := keysOf(acked)
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		data := files[file]
 		for _, n := range []int{0, 1, len(data) / 3, len(data) - 1} {
 			if n < 0 || n >= len(data) {
 				continue
 			}
-			damaged := files.with(file, data[:n:n])
-			_, damages := inspect(t, damaged)
-			found, lost := salvage(t, damaged)
-			for key := range found {
-				require.True(t, want[key], "%s was never there", key)
-			}
-			if len(found) < len(want) {
-				require.NotEmpty(t, damages, "%s to %d bytes", file, n)
-				require.NotEmpty(t, lost, "%s to %d bytes", file, n)
-			}
+			found := requireTold(t, files.with(file, data[:n:n]), acked, "%s to %d bytes", file, n)
 			if strings.HasSuffix(file, ".sst") && n == len(data)-1 {
-				require.Equal(t, len(want), len(found), "%s: only the footer is damaged, and all blocks are whole", file)
+				require.Equal(t, len(keysOf(acked)), len(found), "%s: only the footer is damaged, and all blocks are whole", file)
 			}
 		}
 	}
+}
+
+// TestSalvageOfMissingFiles removes each file, and then all logs, and all tables with them.
+func TestSalvageOfMissingFiles(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		files, acked := filled(t, closed)
+		logs, all := files, files
+		for _, file := range slices.Sorted(maps.Keys(files)) {
+			if file == "sw4rm.format" {
+				continue // nothing else says that it is a data directory
+			}
+			requireTold(t, files.with(file, nil), acked, "without %s", file)
+			if strings.HasSuffix(file, ".log") {
+				logs, all = logs.with(file, nil), all.with(file, nil)
+			}
+			if strings.HasSuffix(file, ".sst") {
+				all = all.with(file, nil)
+			}
+		}
+		requireTold(t, logs, acked, "without logs")
+		require.Empty(t, requireTold(t, all, acked, "without logs and tables"))
+	}
+}
+
+// TestSalvageOfAMissingLog names it, where all that was written is in it.
+func TestSalvageOfAMissingLog(t *testing.T) {
+	fs := vfs.NewMem()
+	d, err := pebble.Open("data", quiet(fs))
+	require.NoError(t, err)
+	acked, err := appendUntil(t.Context(), d, 1, 0, 20)
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	files := readImage(t, fs)
+	log := logName(files)
+	require.Empty(t, requireTold(t, files.with(log, nil), acked, "without the log"))
+	_, lost := salvage(t, files.with(log, nil))
+	require.Len(t, lost, 1)
+	require.Equal(t, "data/"+log, lost[0].File)
+	require.EqualError(t, lost[0].Err, "the file is missing")
+	require.Empty(t, requireTold(t, files.with(log, nil).with("sw4rm.synced", nil), acked, "without the log and its note"))
+}
+
+// requireTold requires that inspect tells of damage, and salvage of a loss, where salvage does not find everything. It
+// returns what was found.
+func requireTold(t *testing.T, files image, acked []int, text string, args ...any) map[string]bool {
+	t.Helper()
+	want := keysOf(acked)
+	_, damages := inspect(t, files)
+	found, lost := salvage(t, files)
+	for key := range found {
+		require.True(t, want[key], "%s was never there", key)
+	}
+	if len(found) < len(want) {
+		require.NotEmptyf(t, damages, text, args...)
+		require.NotEmptyf(t, lost, text, args...)
+	}
+	return found
 }
 
 func TestSalvageWithoutFormatFile(t *testing.T) {
