@@ -261,10 +261,12 @@ func TestDeadlineWithAnUnknownOutcome(t *testing.T) {
 			return nil
 		})
 		start(t, server, client)
-		_, err := say.Call(t.Context(), to(client, "server"), str("x"), exchange.ReplyTimeout(time.Minute))
+		_, err := say.Call(t.Context(), to(client, "server"), str("x"), exchange.ReplyTimeout(time.Minute), exchange.WithKey("k"))
 		require.ErrorIs(t, err, &ack.Error{Stage: ack.TimedOut, Note: "outcome_unknown"})
 		close(release)
 		assert.Equal(t, "true x <nil>", <-late, "what comes after the end is kept and handed on")
+		_, err = say.Call(t.Context(), to(client, "server"), str("x"), exchange.WithKey("k"))
+		assert.ErrorIs(t, err, &ack.Error{Stage: ack.TimedOut, Note: "outcome_unknown"}, "the first outcome stays")
 		time.Sleep(time.Hour)
 		assert.Empty(t, late, "the acknowledgement beside it is no other result")
 	})

@@ -83,7 +83,9 @@ type sendOption func(*Outgoing)
 func (o sendOption) applySend(out *Outgoing) { o(out) }
 
 // WithKey names the operation: within the deduplication window a call with the same key to the same address is the same
-// operation, and gets its recorded outcome. The same key with another payload is refused as VALIDATION_ERROR.
+// operation, and gets its recorded outcome: the first, for the whole window, also where it is TIMED_OUT and does not tell
+// whether the message was handled. A success that comes later goes to HandleReply with Info.Late, and changes nothing of
+// what a repeated key gets. The same key with another payload is refused as VALIDATION_ERROR.
 func WithKey(key string) SendOption { return sendOption(func(o *Outgoing) { o.Key = key }) }
 
 // WithCorrelation puts the message into the conversation with this id, a UUIDv4. Default: that of the message being
