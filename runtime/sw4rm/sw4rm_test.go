@@ -3,6 +3,7 @@ package sw4rm_test
 import (
 	"bytes"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/agent"
+	"github.com/sw4rm/sw4rm-go/runtime/exchange"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/sw4rm"
 )
@@ -71,6 +76,19 @@ func TestTheEnvironmentGivesIDAndFolder(t *testing.T) {
 	again, err := sw4rm.New(agent.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err, "Close gives the folder free")
 	require.NoError(t, again.Close())
+}
+
+func TestTheDiskKeepsItsReserve(t *testing.T) {
+	tell := exchange.NewOneWay[wrapperspb.StringValue]("test.v1.Work/Tell")
+	for reserve, want := range map[int64]error{1: nil, math.MaxInt64: &ack.Error{Stage: ack.Rejected, Code: ack.BufferFull}} {
+		a, err := sw4rm.New(agent.Config{ID: "a", DataDir: t.TempDir(), MinFreeDisk: reserve, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		_, err = tell.Send(t.Context(), exchange.NewClient(a, address.Agent("b")), wrapperspb.String("x"))
+		if require.ErrorIs(t, err, want); want != nil {
+			require.ErrorContains(t, err, "min_free_disk")
+		}
+		require.NoError(t, a.Close())
+	}
 }
 
 func TestNewSaysWhatToDo(t *testing.T) {
