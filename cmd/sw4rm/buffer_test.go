@@ -1,6 +1,8 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -255,6 +257,12 @@ func TestBufferOfOtherSDKs(t *testing.T) {
 	code, out, log := inside(t, "buffer", "export", "--format=sdk-json", w.dir("client-1"))
 	require.Equal(t, 0, code, log)
 	require.Contains(t, log, "exported: 5 records\nnot in this format, or left out: addresses")
+	require.Contains(t, log, "what handlers have stored")
+	require.Contains(t, w.fails(4, "buffer", "export", "--format=sdk-json", w.dir("_up")), "is that of the services (sw4rm up). Fix: name the data directory of an agent")
+	require.NoError(t, os.Rename(w.dir("server-1"), w.dir("_other")))
+	odd := w.fails(2, "buffer", "export", "--format=sdk-json", w.dir("_other"))
+	require.Contains(t, odd, `the agent id "_other" has '_' at byte 1. Fix: give the agent's id with --agent`)
+	require.Equal(t, 1, strings.Count(odd, "Fix: "), odd)
 	var file struct {
 		Records map[string]struct {
 			MessageID string `json:"message_id"`
@@ -379,6 +387,21 @@ func TestBufferBackupAndRestore(t *testing.T) {
 		require.Contains(t, []int{4, 5}, code, "%s: %s", name, errs)
 		require.Contains(t, errs, "Fix: use ", name)
 	}
+	var empty bytes.Buffer
+	require.NoError(t, tar.NewWriter(&empty).Close())
+	for name, content := range map[string][]byte{"an archive of nothing": empty.Bytes(), "nothing": nil} {
+		require.NoError(t, os.WriteFile(broken, content, 0o600))
+		require.Equal(t, "sw4rm: "+broken+": it holds no sw4rm.format, so it is no data directory. Fix: use a file or directory that sw4rm buffer backup has made",
+			w.fails(4, "buffer", "restore", broken, w.dir("never")), name)
+	}
+	var newer bytes.Buffer
+	const format = "sw4rm format 2\nsomething new\ncrc32c f8c438e8\n"
+	one := tar.NewWriter(&newer)
+	require.NoError(t, one.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "sw4rm.format", Size: int64(len(format)), Mode: 0o600}))
+	_, err = one.Write([]byte(format))
+	require.NoError(t, errors.Join(err, one.Close()))
+	require.NoError(t, os.WriteFile(broken, newer.Bytes(), 0o600))
+	require.Contains(t, w.fails(4, "buffer", "restore", broken, w.dir("never")), "sw4rm: data directory "+broken+" has format 2, and this version reads up to 1. Fix: ")
 	at := strings.Index(string(data), "sw4rm format 1") + 40 // inside of the format file's id
 	data[at] ^= 1
 	require.NoError(t, os.WriteFile(broken, data, 0o600))

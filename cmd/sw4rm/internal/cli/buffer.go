@@ -160,13 +160,19 @@ func (f *format) sdk(dir string) (bool, error) {
 		if f.agent == "" {
 			f.agent = strings.ReplaceAll(filepath.Base(filepath.Clean(dir)), "%3A", ":")
 		}
-		if err := address.CheckName("agent id", f.agent); err != nil {
-			return false, usageError{fmt.Errorf("%w. Fix: use --agent with the agent's id", err)}
-		}
 		return true, nil
 	default:
 		return false, usageError{fmt.Errorf("the format %q is unknown. Fix: use --format=jsonl or --format=sdk-json", f.name)}
 	}
+}
+
+// identified says of an error about an agent's id where that came from.
+func (f *format) identified(err error) error {
+	var id *address.Error
+	if errors.As(err, &id) {
+		return usageError{fmt.Errorf("the agent id %q %s. Fix: give the agent's id with --agent; without it the directory's name is used", f.agent, id.Problem)}
+	}
+	return err
 }
 
 func newBufferExport() *cobra.Command {
@@ -181,7 +187,7 @@ func newBufferExport() *cobra.Command {
 			case err != nil:
 				return err
 			case sdk:
-				return offline.ExportSDK(cmd.Context(), args[0], f.agent, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				return f.identified(offline.ExportSDK(cmd.Context(), args[0], f.agent, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 			default:
 				return offline.Export(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
@@ -215,7 +221,7 @@ for the format does not say whether it was handled; it runs when its sender trie
 			}
 			return withInput(cmd.InOrStdin(), args[1], func(in io.Reader) error {
 				if sdk {
-					return offline.ImportSDK(cmd.Context(), args[0], in, offline.SDKImport{Agent: f.agent, To: to}, cmd.ErrOrStderr())
+					return f.identified(offline.ImportSDK(cmd.Context(), args[0], in, offline.SDKImport{Agent: f.agent, To: to}, cmd.ErrOrStderr()))
 				}
 				return offline.Import(cmd.Context(), args[0], in, cmd.ErrOrStderr())
 			})

@@ -103,10 +103,8 @@ func Restore(ctx context.Context, backup, dir string, fresh bool, w io.Writer) e
 		if err := unpack(ctx, backup, tmp); err != nil {
 			return err
 		}
-		var found strings.Builder
-		if err := Verify(ctx, tmp, &found); err != nil {
-			first, _, _ := strings.Cut(strings.ReplaceAll(found.String(), tmp+"/", ""), "\n")
-			return &BackupError{Backup: backup, Found: first, Err: err}
+		if err := verifyBackup(ctx, backup, tmp); err != nil {
+			return err
 		}
 		err := read(tmp, func(_ store.Reader, k Kind) error {
 			kind = k
@@ -130,6 +128,24 @@ func Restore(ctx context.Context, backup, dir string, fresh bool, w io.Writer) e
 	}
 	_, err = fmt.Fprintln(w, text)
 	return err
+}
+
+// verifyBackup checks what was unpacked of a backup into tmp, and tells of it as of the backup.
+func verifyBackup(ctx context.Context, backup, tmp string) error {
+	var found strings.Builder
+	err := Verify(ctx, tmp, &found)
+	var none *store.PermissionError
+	var version *store.VersionError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &none):
+		return &TargetError{backup, none.Problem, "use a file or directory that sw4rm buffer backup has made"}
+	case errors.As(err, &version):
+		return &store.VersionError{Dir: backup, Found: version.Found, Know: version.Know}
+	}
+	first, _, _ := strings.Cut(strings.ReplaceAll(strings.ReplaceAll(found.String(), tmp+"/", ""), tmp, backup), "\n")
+	return &BackupError{Backup: backup, Found: first, Err: err}
 }
 
 // BackupError says that a backup is not what was copied.

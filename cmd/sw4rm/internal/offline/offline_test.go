@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -152,4 +153,35 @@ func TestSDKExportOfAMessageToItself(t *testing.T) {
 	require.Equal(t, []string{"m", "other"}, file.Order)
 	require.Equal(t, "out", file.Records["m"].Direction)
 	require.Equal(t, "in", file.Records["other"].Direction)
+}
+
+// TestSDKExportWithoutPayloads counts the messages whose payloads are not kept any more, which the file shows as empty.
+func TestSDKExportWithoutPayloads(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "me")
+	now := time.Now()
+	require.NoError(t, write(t.Context(), dir, func(s store.Store) error {
+		b, err := activity.Open(t.Context(), s, activity.Config{KeepAge: time.Minute, Now: func() time.Time { return now }})
+		require.NoError(t, err)
+		for _, id := range []string{"handled", "new"} {
+			_, rec, err := b.RecordIn(t.Context(), activity.Arrival{Envelope: &commonpb.Envelope{
+				MessageId: id, IdempotencyToken: id, ProducerId: "you", ContentType: "text/plain", Payload: []byte("payload"),
+			}, To: "agent:me"})
+			require.NoError(t, err)
+			if id == "handled" {
+				_, err = b.FinishIn(t.Context(), rec.GetSequence(), activity.Ending{Outcome: &storagepb.Outcome{Stage: commonpb.AckStage_FULFILLED}, NewID: func() string { return "a" }})
+				require.NoError(t, err)
+				now = now.Add(time.Hour)
+				_, err = b.Prune(t.Context())
+				require.NoError(t, err)
+			}
+		}
+		return b.Settle(t.Context())
+	}))
+	var out, log strings.Builder
+	require.NoError(t, ExportSDK(t.Context(), dir, "me", &out, &log))
+	require.Contains(t, log.String(), "exported: 2 records\nwithout payload: 1 records, whose payloads are not kept any more")
+	var file sdkFile
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &file))
+	require.Zero(t, file.Records["handled"].Envelope.ContentLength)
+	require.EqualValues(t, len("payload"), file.Records["new"].Envelope.ContentLength)
 }

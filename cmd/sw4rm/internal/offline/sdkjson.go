@@ -13,6 +13,7 @@ import (
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 )
 
@@ -23,6 +24,7 @@ type sdkFile struct {
 	Version string                `json:"version"`
 
 	omitted int // received messages whose id has a record already: of one to itself, an agent has both sides
+	bare    int // records without their payloads, which were not kept or are lost
 }
 
 type sdkRecord struct {
@@ -136,17 +138,21 @@ func (e *sdkEnvelope) payload() ([]byte, error) {
 }
 
 // sdkLossy says what the format has no place for.
-const sdkLossy = "not in this format, or left out: addresses, earlier attempts, audits and policies (audit_proof, audit_policy_id, effective_policy_id), envelopes' own times (timestamp, hlc_timestamp), times of stages, replies, frames, deadlines, retry policies, late outcomes, what is owed, whether a result was handled"
+const sdkLossy = "not in this format, or left out: addresses, earlier attempts, audits and policies (audit_proof, audit_policy_id, effective_policy_id), envelopes' own times (timestamp, hlc_timestamp), times of stages, replies, frames, deadlines, retry policies, late outcomes, what is owed, whether a result was handled, and what handlers have stored"
 
 // sdkCapacity is how many records the other SDKs take by default.
 const sdkCapacity = 10_000
 
-// ExportSDK writes an agent's buffer in the format of the other SDKs, and to log what is not in it.
+// ExportSDK writes an agent's buffer in the format of the other SDKs, and to log what is not in it. An agent that is no id
+// is an *address.Error.
 func ExportSDK(ctx context.Context, dir, agent string, w, log io.Writer) error {
 	file := sdkFile{Records: map[string]*sdkRecord{}, Order: []string{}, Version: "1.0"}
 	err := read(dir, func(r store.Reader, kind Kind) error {
 		if kind != Agent {
 			return &WrongKindError{dir, kind, "name the data directory of an agent"}
+		}
+		if err := address.CheckName("agent id", agent); err != nil {
+			return err
 		}
 		b, err := activity.Open(ctx, readOnly{Reader: r}, activity.Config{})
 		if err != nil {
@@ -168,6 +174,9 @@ func ExportSDK(ctx context.Context, dir, agent string, w, log io.Writer) error {
 	if file.omitted > 0 {
 		out.line("left out: the received side of %d messages, since this format has one record for a message id; the sent side is in it", file.omitted)
 	}
+	if file.bare > 0 {
+		out.line("without payload: %d records, whose payloads are not kept any more; whoever reads the file takes them for empty", file.bare)
+	}
 	out.line("%s", sdkLossy)
 	if len(file.Order) > sdkCapacity {
 		out.line("note: the other SDKs take %d records unless they are told otherwise", sdkCapacity)
@@ -177,18 +186,17 @@ func ExportSDK(ctx context.Context, dir, agent string, w, log io.Writer) error {
 
 func (f *sdkFile) add(b *activity.Buffer, r activity.Record, agent string) error {
 	var rec *sdkRecord
+	var body *storagepb.Body
+	var err error
 	if r.Out != nil {
-		body, err := b.OutBody(r.Out.GetSequence())
-		if err != nil && !errors.Is(err, activity.ErrUnknown) {
-			return err
-		}
+		body, err = b.OutBody(r.Out.GetSequence())
 		rec = sdkOut(r.Out, body, agent)
 	} else {
-		body, err := b.InBody(r.In.GetSequence())
-		if err != nil && !errors.Is(err, activity.ErrUnknown) {
-			return err
-		}
+		body, err = b.InBody(r.In.GetSequence())
 		rec = sdkIn(r.In, body)
+	}
+	if err != nil && !errors.Is(err, activity.ErrUnknown) {
+		return err
 	}
 	e := &rec.Envelope
 	e.MessageID, e.ContentLength = rec.MessageID, uint64(len(e.Payload.bytes))
@@ -197,6 +205,9 @@ func (f *sdkFile) add(b *activity.Buffer, r activity.Record, agent string) error
 	if f.Records[rec.MessageID] != nil {     // operations come first
 		f.omitted++
 		return nil
+	}
+	if err != nil {
+		f.bare++
 	}
 	f.Order = append(f.Order, rec.MessageID)
 	f.Records[rec.MessageID] = rec
@@ -250,8 +261,12 @@ type SDKImport struct {
 	To string
 }
 
-// ImportSDK makes the new directory dir of a buffer of another SDK, and writes to log what it leaves out.
+// ImportSDK makes the new directory dir of a buffer of another SDK, and writes to log what it leaves out. An agent that is
+// no id is an *address.Error.
 func ImportSDK(ctx context.Context, dir string, from io.Reader, o SDKImport, log io.Writer) error {
+	if err := address.CheckName("agent id", o.Agent); err != nil {
+		return err
+	}
 	text, err := io.ReadAll(from)
 	if err != nil {
 		return err
