@@ -37,7 +37,7 @@ func Copy(dir string, opts Options, fn func(name string, size int64, content io.
 }
 
 func (d *DB) copyFiles(fn func(name string, size int64, content io.Reader) error) error {
-	names, err := d.guard.List(d.dir)
+	names, err := d.guard.FS.List(d.dir)
 	if err != nil {
 		return fmt.Errorf("listing data directory %s: %w", d.dir, err)
 	}

@@ -14,7 +14,8 @@ import (
 // errFrozen answers writing to a table that was being written when the store failed.
 var errFrozen = errors.New("nothing is written any more after a failed write")
 
-// guard stands between Pebble and the file system, and stops the store at the first write or sync that fails.
+// guard stands between Pebble and the file system, and stops the store at the first write or sync that fails. It is for
+// Pebble alone: the store itself reads the file system below it.
 //
 // Left alone, Pebble panics in goroutines of its own when its log, its manifest or a directory cannot be synced, and it
 // repeats failed flushes for ever. So after the first failure guard lets nothing reach the disk: its content stays what
@@ -196,6 +197,17 @@ func (g *guard) Link(old, path string) error {
 // MkdirAll implements vfs.FS.
 func (g *guard) MkdirAll(path string, mode os.FileMode) error {
 	return g.changed("creating directory", path, func(fs vfs.FS) error { return fs.MkdirAll(path, mode) })
+}
+
+// List implements vfs.FS. Of an error Pebble gives up opening, with its goroutines still at work; with nothing in the
+// list it looks for nothing to remove.
+func (g *guard) List(path string) ([]string, error) {
+	names, err := g.FS.List(path)
+	if err != nil {
+		_ = g.failed("listing", path, err)
+		return nil, nil
+	}
+	return names, nil
 }
 
 // OpenDir implements vfs.FS.

@@ -99,7 +99,7 @@ func (i *inspector) run() (err error) {
 }
 
 func (i *inspector) count() error {
-	names, err := i.guard.List(i.dir)
+	names, err := i.guard.FS.List(i.dir)
 	if err != nil {
 		return fmt.Errorf("listing data directory %s: %w", i.dir, err)
 	}
@@ -168,7 +168,7 @@ func (d *DB) live(opts Options) (f files, err error) {
 	if err == nil {
 		return files{tables, watch.opened}, nil
 	}
-	names, listing := d.guard.List(d.dir)
+	names, listing := d.guard.FS.List(d.dir)
 	if listing != nil {
 		return f, fmt.Errorf("listing data directory %s: %w", d.dir, listing)
 	}

@@ -162,7 +162,7 @@ func (d *DB) begin() (f formatFile, err error) {
 	var id [16]byte
 	rand.Read(id[:]) // never fails: crypto/rand ends the program instead
 	f = formatFile{version: format, state: stateMaking, id: hex.EncodeToString(id[:])}
-	names, err := d.guard.List(d.dir)
+	names, err := d.guard.FS.List(d.dir)
 	if err != nil {
 		return f, fmt.Errorf("listing data directory %s: %w", d.dir, err)
 	}
@@ -189,7 +189,7 @@ func (d *DB) check() error {
 	if err := d.ledger.verify(d.dir); err != nil {
 		return err
 	}
-	names, err := d.guard.List(d.dir)
+	names, err := d.guard.FS.List(d.dir)
 	if err != nil {
 		return fmt.Errorf("listing data directory %s: %w", d.dir, err)
 	}

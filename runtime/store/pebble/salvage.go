@@ -128,7 +128,7 @@ func (s *salvager) run(opts Options) (err error) {
 
 // inUse returns the files that count. A damaged manifest makes all count.
 func (s *salvager) inUse(opts Options) (files, error) {
-	names, err := s.guard.List(s.dir)
+	names, err := s.guard.FS.List(s.dir)
 	if err != nil {
 		return files{}, fmt.Errorf("listing data directory %s: %w", s.dir, err)
 	}

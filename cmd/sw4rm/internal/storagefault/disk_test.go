@@ -10,12 +10,26 @@ import (
 
 // watched returns a file system that calls before with each operation that changes something, before it is done.
 func watched(under vfs.FS, before func(errorfs.Op) error) vfs.FS {
+	return watchedFor(under, changes, before)
+}
+
+// watchedFor is watched for some operations.
+func watchedFor(under vfs.FS, which func(errorfs.Op) bool, before func(errorfs.Op) error) vfs.FS {
 	return errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFilePreallocate || op.Kind == errorfs.OpLock {
+		if !which(op) {
 			return nil
 		}
 		return before(op)
 	}))
+}
+
+func changes(op errorfs.Op) bool {
+	return op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFilePreallocate && op.Kind != errorfs.OpLock
+}
+
+// reads is without the question how much room there is: what nobody knows is no reason to stop.
+func reads(op errorfs.Op) bool {
+	return op.Kind.ReadOrWrite() == errorfs.OpIsRead && op.Kind != errorfs.OpGetDiskUsage
 }
 
 // fault lets operations fail: the one that leaves none left, and with onwards all after it.

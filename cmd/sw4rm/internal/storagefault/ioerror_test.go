@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/storagecheck"
@@ -20,13 +21,30 @@ import (
 // the disk is full, and in the middle of a write. After that nothing may be accepted or answered; and what was answered
 // before must be there when the directory is opened on a disk that works, also after a power cut.
 func TestFailingDisk(t *testing.T) {
+	testFailing(t, failures{kinds: faultKinds(), every: 1}, 2_500)
+}
+
+// TestFailingReads is TestFailingDisk for the operations that only read, of which most come with opening. A store that was
+// not opened yet says that it does not open, and nothing on the disk is another.
+func TestFailingReads(t *testing.T) {
+	testFailing(t, failures{kinds: readFaultKinds(), every: 2}, 200)
+}
+
+// failures are the ways in which every so many operations fail.
+type failures struct {
+	kinds []faultKind // all for the same operations
+	every int64
+}
+
+// testFailing makes as many faults of each subject, in the short form.
+func testFailing(t *testing.T, of failures, short int) {
 	s := read(t)
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
-			faults := int64(s.times(2_500))
+			faults := int64(s.times(short))
 			var n counts
 			for seed := s.seed; n.faults.Load() < faults && !t.Failed(); seed++ {
-				if f := failingRun(t.Context(), k, seed, &n); f != nil {
+				if f := failingRun(t.Context(), k, seed, of, &n); f != nil {
 					f.report(t, seed)
 				}
 			}
@@ -39,6 +57,7 @@ func TestFailingDisk(t *testing.T) {
 // faultKind is a way in which operations fail.
 type faultKind struct {
 	name    string
+	which   func(errorfs.Op) bool
 	onwards bool
 	half    bool // half of a write may reach the disk
 	err     error
@@ -46,14 +65,21 @@ type faultKind struct {
 
 func faultKinds() []faultKind {
 	return []faultKind{
-		{"once", false, false, syscall.EIO},
-		{"from then on", true, false, syscall.EIO},
-		{"disk full", true, true, syscall.ENOSPC},
+		{"once", changes, false, false, syscall.EIO},
+		{"from then on", changes, true, false, syscall.EIO},
+		{"disk full", changes, true, true, syscall.ENOSPC},
 	}
 }
 
-// failingRun makes a directory and what happens to it afterwards, and repeats that with each operation failing in each way.
-func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
+func readFaultKinds() []faultKind {
+	return []faultKind{
+		{"reading, once", reads, false, false, syscall.EIO},
+		{"reading, from then on", reads, true, false, syscall.EIO},
+	}
+}
+
+// failingRun makes a directory and what happens to it afterwards, and repeats that with operations failing in each way.
+func failingRun(ctx context.Context, k kind, seed uint64, of failures, n *counts) *failure {
 	base := k.make()
 	made := vfs.NewCrashableMem()
 	if err := alone(ctx, made, base, seed, rounds(seed)); err != nil {
@@ -62,7 +88,7 @@ func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 	var operations fault // none of which fails
 	operations.left.Store(1 << 40)
 	good := base.clone()
-	if err := alone(ctx, watched(clone(made, 100, seed), operations.before), good, seed+1, 1); err != nil {
+	if err := alone(ctx, watchedFor(clone(made, 100, seed), of.kinds[0].which, operations.before), good, seed+1, 1); err != nil {
 		return &failure{err: fmt.Errorf("go on without faults: %w", err), events: good.history().all()}
 	}
 	events := good.history().all()
@@ -73,8 +99,8 @@ func failingRun(ctx context.Context, k kind, seed uint64, n *counts) *failure {
 	n.events.Add(int64(len(events)))
 	crew := newCrew()
 	found := make(chan *failure, 1)
-	for at := int64(0); at < 1<<40-operations.left.Load(); at += int64(stride()) {
-		for _, kind := range faultKinds() {
+	for at := int64(0); at < 1<<40-operations.left.Load(); at += of.every * int64(stride()) {
+		for _, kind := range of.kinds {
 			crew.tasks <- func() {
 				if len(found) > 0 {
 					return
@@ -149,7 +175,7 @@ type failing struct {
 func (f *failing) do(ctx context.Context, seed uint64) error {
 	fault := fault{onwards: f.kind.onwards, err: f.kind.err}
 	fault.left.Store(f.at)
-	disk := watched(f.disk, fault.before)
+	disk := watchedFor(f.disk, f.kind.which, fault.before)
 	if f.kind.half {
 		disk = halving{disk}
 	}
@@ -187,6 +213,8 @@ func (f *failing) compare(ctx context.Context, err error) (storagecheck.Cut, err
 		if end > 0 && got[end-1].Kind == storagecheck.Unknown {
 			end--
 		}
+	} else if err != nil && !errors.Is(err, f.kind.err) {
+		return storagecheck.Cut{}, fmt.Errorf("opening and closing tell of something else than the disk: %w", err)
 	}
 	cut := storagecheck.Cut{Before: end, After: end}
 	for at := range end {

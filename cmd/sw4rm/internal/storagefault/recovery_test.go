@@ -2,6 +2,7 @@ package storagefault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -14,7 +15,7 @@ import (
 )
 
 // TestPowerCutDuringRecovery cuts the power a second time, before every operation of the file system while a directory is
-// opened after a first power cut.
+// opened after a first power cut: the store, and the buffer or queue on it, which write too.
 func TestPowerCutDuringRecovery(t *testing.T) {
 	s := read(t)
 	for _, k := range kinds() {
@@ -77,7 +78,10 @@ func recoverTwice(ctx context.Context, k kind, run *storagecheck.Run, shot *shot
 	if err != nil {
 		return &failure{err: fmt.Errorf("open the store: %w", err), disk: shot.disk}
 	}
-	if err := s.Close(); err != nil {
+	if err := k.open(ctx, s); err != nil {
+		return &failure{err: fmt.Errorf("open the %s: %w", k.name, errors.Join(err, s.Close())), disk: shot.disk}
+	}
+	if err := s.Close(); err != nil { // only now what nobody waited for is on its way
 		return &failure{err: fmt.Errorf("close the store: %w", err), disk: shot.disk}
 	}
 	for at := 0; at < len(images); at += stride() {

@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 
 	"github.com/sw4rm/sw4rm-go/cmd/sw4rm/internal/storagecheck"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
+	"github.com/sw4rm/sw4rm-go/services/queue/kv"
 )
 
 // subject is what stands on a store, at work, with what the driver knows of it.
@@ -28,6 +30,8 @@ type subject interface {
 type kind struct {
 	name string
 	make func() subject
+	// open opens what stands on a store as a new process does, and does no more.
+	open func(ctx context.Context, s store.Store) error
 	// dump reads a store as a new process finds it. The error is what could not be read, and what contradicts itself.
 	dump func(ctx context.Context, s store.Store) (storagecheck.Dump, error)
 }
@@ -37,7 +41,19 @@ const actors = 3
 
 func kinds() []kind {
 	return []kind{
-		{"buffer", newBuffer, dumpBuffer},
-		{"queue", newQueue, dumpQueue},
+		{"buffer", newBuffer, openBuffer, dumpBuffer},
+		{"queue", newQueue, openQueue, dumpQueue},
 	}
+}
+
+// Nothing has run out when runs begin.
+
+func openBuffer(ctx context.Context, s store.Store) error {
+	_, err := activity.Open(ctx, s, bufferConfig(began))
+	return err
+}
+
+func openQueue(ctx context.Context, s store.Store) error {
+	_, err := kv.Open(ctx, s, queueOptions(began))
+	return err
 }
