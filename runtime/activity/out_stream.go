@@ -299,7 +299,10 @@ func complete(s *storagepb.OutStream) bool { return s.GetEnded() && s.GetStored(
 // be under way: an agent had the request, and said that it numbers frames and tells their end.
 func framesMayFollow(rec *storagepb.OutRecord, s *storagepb.OutStream, o *storagepb.Outcome) bool {
 	failed := o.GetStage() == commonpb.AckStage_FAILED || o.GetStage() == commonpb.AckStage_REJECTED
-	return failed && rec.GetStreams() && rec.GetWindow() > 0 && attemptOf(rec, o.GetMessageId()).GetReceivedAt() != nil && !complete(s)
+	at := attemptOf(rec, o.GetMessageId())
+	// Its frames, and that it has read the request, may come before its word that it has it.
+	had := at.GetReceivedAt() != nil || at.GetReadAt() != nil || s.GetRun() > 0
+	return failed && rec.GetStreams() && rec.GetWindow() > 0 && had && !complete(s)
 }
 
 // EndStreamOut ends a stream that has its outcome and was given time for frames that may have been under way: one that has

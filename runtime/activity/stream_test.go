@@ -119,6 +119,21 @@ func TestFramesAndFailures(t *testing.T) {
 		assert.False(t, g.outNow(rec.GetSequence()).GetHasReply())
 		assert.Equal(t, []string{"1.1", "1.2"}, g.stored(rec.GetSequence()))
 
+		// The word that it was received comes last, or that it was read comes before.
+		for _, before := range []func(rec *storagepb.OutRecord, id string){
+			func(rec *storagepb.OutRecord, _ string) { g.frames(rec, frame(1, 1)) },
+			func(rec *storagepb.OutRecord, _ string) { g.frames(rec, frame(1, 2)) },
+			func(_ *storagepb.OutRecord, id string) { g.ack(id, ack.Read, 0, "") },
+		} {
+			rec, id := g.send(streams)
+			before(rec, id)
+			step()
+			assert.False(t, g.ack(id, ack.Failed, ack.ToolTimeout, "").Finished)
+			g.ack(id, ack.Received, 0, "")
+			assert.True(t, g.frames(rec, frame(1, 1), frame(1, 2), end(1, 2, id, ack.Failed, ack.ToolTimeout)).Finished)
+			assert.Equal(t, []string{"1.1", "1.2"}, g.stored(rec.GetSequence()))
+		}
+
 		// Nobody says it.
 		rec, id = g.send(streams)
 		_, err := g.EndStreamOut(g.ctx, rec.GetSequence())
