@@ -9,6 +9,9 @@ import (
 // MaxNameLength is the largest length of an agent id or a capability name in bytes.
 const MaxNameLength = 128
 
+// RouterID is the producer id of the router's own envelopes. No agent may have it.
+const RouterID = "sw4rm-router"
+
 // Kind tells agents from capabilities.
 type Kind int
 

@@ -99,8 +99,8 @@ func (c Config) Complete() (Config, error) {
 	if err := address.CheckName("agent id", c.ID); err != nil {
 		return c, fmt.Errorf("agent: %w", err)
 	}
-	if c.ID == reservedID {
-		return c, fmt.Errorf("agent: the id %q is the router's own. Fix: choose another id", reservedID)
+	if c.ID == address.RouterID {
+		return c, fmt.Errorf("agent: the id %q is the router's own. Fix: choose another id", address.RouterID)
 	}
 	c.Name = first(c.Name, os.Getenv("AGENT_NAME"), c.ID)
 	if c.DataDir == "" {
@@ -158,9 +158,6 @@ func (c Config) Complete() (Config, error) {
 	}
 	return c, nil
 }
-
-// reservedID is the producer of the router's own envelopes.
-const reservedID = "sw4rm-router"
 
 func fill[T int | int64](name string, v *T, def T) error {
 	if *v < 0 {

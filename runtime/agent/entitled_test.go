@@ -34,7 +34,7 @@ func TestRepliesComeFromWhomWasAsked(t *testing.T) {
 		"the agent that was asked": {address.Agent("server"), "server", true},
 		"another agent":            {address.Agent("server"), "impostor", false},
 		"the asking agent":         {address.Agent("server"), "client", false},
-		"the router":               {address.Agent("server"), reservedID, true},
+		"the router":               {address.Agent("server"), address.RouterID, true},
 		"of a capability":          {address.Capability("test.v1.Work"), "anybody", true},
 	} {
 		for _, typ := range []commonpb.MessageType{commonpb.MessageType_DATA, commonpb.MessageType_TOOL_RESULT} {

@@ -159,7 +159,7 @@ func (a *Agent) receiveSignal(d inbound) {
 // router.
 func entitled(rec *storagepb.OutRecord, from string) bool {
 	to, err := address.Parse(rec.GetTo())
-	return from == reservedID || err != nil || to.Kind() != address.KindAgent || to.Name() == from
+	return from == address.RouterID || err != nil || to.Kind() != address.KindAgent || to.Name() == from
 }
 
 // receiveWork stores a message that came at a time and queues it for its handler.

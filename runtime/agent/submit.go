@@ -196,7 +196,7 @@ func (o *operation) answered(ans *transportpb.Answer, messageID string) {
 		}
 		o.change(o.a.buf.AckOut(o.a.base, ack.Ack{
 			ForMessageID: at.GetMessageId(), Stage: ack.Stage(ans.GetStage()), Code: ack.Code(ans.GetCode()), Note: ans.GetNote(),
-		}, reservedID))
+		}, address.RouterID))
 	default:
 		o.accepted(at)
 		o.askAgain()
@@ -233,7 +233,7 @@ func (o *operation) refused(ans *transportpb.Answer) {
 		o.finish(ack.Rejected, code, ans.GetNote())
 		return
 	}
-	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: reservedID}
+	err := &ack.Error{Stage: ack.Rejected, Code: code, Note: ans.GetNote(), From: address.RouterID}
 	rec, _ := o.current()
 	if o.a.refusals.log.news(rec.GetTo(), code, time.Now()) {
 		o.a.log.Warn("the router refuses messages to an address for now; they stay stored, and are sent again",

@@ -28,7 +28,7 @@ func TestTakenBackMessageHasRunOut(t *testing.T) {
 		want *ack.Error
 	}{
 		{"with a time to live", []exchange.SendOption{exchange.TTL(10 * time.Second)}, &ack.Error{Stage: ack.Failed, Code: ack.TTLExpired, Note: noteTakenBack}},
-		{"without", nil, &ack.Error{Stage: ack.TimedOut, Note: wordWithdrawn, From: reservedID}},
+		{"without", nil, &ack.Error{Stage: ack.TimedOut, Note: wordWithdrawn, From: address.RouterID}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -12,9 +12,6 @@ import (
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 )
 
-// RouterID is the producer of the router's own envelopes. No agent may have it.
-const RouterID = "sw4rm-router"
-
 // Defaults of Limits.
 const (
 	DefaultMaxWork        = 10_000

@@ -10,7 +10,6 @@ import (
 
 	registrypb "github.com/sw4rm/sw4rm-go/proto/sw4rm/registry"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
-	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
 // Bounds of a descriptor and of a heartbeat's health map.
@@ -35,8 +34,8 @@ func check(d *registrypb.AgentDescriptor) error {
 	if err := address.CheckName("agent id", d.GetAgentId()); err != nil {
 		return err
 	}
-	if d.GetAgentId() == queue.RouterID {
-		return fmt.Errorf("agent id %q is reserved. Fix: choose another id", queue.RouterID)
+	if d.GetAgentId() == address.RouterID {
+		return fmt.Errorf("agent id %q is reserved. Fix: choose another id", address.RouterID)
 	}
 	if n := len(d.GetName()); n > maxName {
 		return fmt.Errorf("name has %d bytes, the limit is %d. Fix: shorten it", n, maxName)

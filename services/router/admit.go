@@ -107,7 +107,7 @@ func checkAgent(id string) error {
 	if err := address.CheckName("agent id", id); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	if id == queue.RouterID {
+	if id == address.RouterID {
 		return status.Errorf(codes.PermissionDenied, "agent id %q is reserved", id)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	routerpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/router"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue"
@@ -104,7 +105,7 @@ func TestCanonicalRefusals(t *testing.T) {
 		"bad id":         {envelopeOf("m m", "a"), nil, "!validation_error: "},
 		"no producer":    {envelopeOf("m", ""), nil, "!validation_error: "},
 		"bad producer":   {envelopeOf("m", "../a"), nil, "!validation_error: "},
-		"the router's":   {envelopeOf("m", queue.RouterID), nil, "!permission_denied: "},
+		"the router's":   {envelopeOf("m", address.RouterID), nil, "!permission_denied: "},
 		"no route":       {envelopeOf("m", "a"), nil, "!no_route: "},
 		"two recipients": {envelopeOf("m", "a"), []string{MetadataTo, "agent:b", MetadataTo, "agent:c"}, "!validation_error: "},
 		"too large":      {withPayload(envelopeOf("m", "a"), strings.Repeat("x", 7<<20)), nil, "!oversize_payload: "},
@@ -121,7 +122,7 @@ func TestCanonicalIdentity(t *testing.T) {
 		_, err := w.send(envelopeOf("m", "a"), MetadataTo, "agent:b", MetadataInstance, bad)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), bad)
 	}
-	for agent, code := range map[string]codes.Code{"": codes.InvalidArgument, "a b": codes.InvalidArgument, queue.RouterID: codes.PermissionDenied} {
+	for agent, code := range map[string]codes.Code{"": codes.InvalidArgument, "a b": codes.InvalidArgument, address.RouterID: codes.PermissionDenied} {
 		stream, err := w.canonical().StreamIncoming(t.Context(), streamRequest(agent))
 		require.NoError(t, err)
 		_, err = stream.Recv()

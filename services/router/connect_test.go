@@ -15,8 +15,8 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
-	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
 func TestMessageTravelsToItsOutcome(t *testing.T) {
@@ -61,7 +61,7 @@ func TestBadHellos(t *testing.T) {
 		"no agent":       {hello("", "s", 1), codes.InvalidArgument},
 		"bad agent":      {hello("a b", "s", 1), codes.InvalidArgument},
 		"long agent":     {hello(strings.Repeat("a", 129), "s", 1), codes.InvalidArgument},
-		"reserved agent": {hello(queue.RouterID, "s", 1), codes.PermissionDenied},
+		"reserved agent": {hello(address.RouterID, "s", 1), codes.PermissionDenied},
 		"no store":       {hello("a", "", 1), codes.InvalidArgument},
 		"no epoch":       {hello("a", "s", 0), codes.InvalidArgument},
 		"bad capability": {hello("a", "s", 1, "ok", "not ok"), codes.InvalidArgument},
@@ -127,12 +127,12 @@ func TestRefusedSubmissions(t *testing.T) {
 		code  commonpb.ErrorCode
 	}{
 		"someone else's":     {"agent:b", 0, envelopeOf("m", "mallory"), commonpb.ErrorCode_PERMISSION_DENIED},
-		"the router's":       {"agent:b", 0, envelopeOf("m", queue.RouterID), commonpb.ErrorCode_PERMISSION_DENIED},
+		"the router's":       {"agent:b", 0, envelopeOf("m", address.RouterID), commonpb.ErrorCode_PERMISSION_DENIED},
 		"no envelope":        {"agent:b", 0, nil, commonpb.ErrorCode_VALIDATION_ERROR},
 		"no id":              {"agent:b", 0, envelopeOf("", "a"), commonpb.ErrorCode_VALIDATION_ERROR},
 		"too large":          {"agent:b", 0, big, commonpb.ErrorCode_OVERSIZE_PAYLOAD},
 		"bad recipient":      {"b", 0, envelopeOf("m", "a"), commonpb.ErrorCode_VALIDATION_ERROR},
-		"to the router":      {"agent:" + queue.RouterID, 0, envelopeOf("m", "a"), commonpb.ErrorCode_NO_ROUTE},
+		"to the router":      {"agent:" + address.RouterID, 0, envelopeOf("m", "a"), commonpb.ErrorCode_NO_ROUTE},
 		"unknown class":      {"agent:b", 9, envelopeOf("m", "a"), commonpb.ErrorCode_VALIDATION_ERROR},
 		"work as a signal":   {"agent:b", signal, envelopeOf("m", "a"), commonpb.ErrorCode_VALIDATION_ERROR},
 		"a signal as work":   {"agent:b", work, ackAsWork, commonpb.ErrorCode_VALIDATION_ERROR},
@@ -350,7 +350,7 @@ func TestDiscardedDeliveryEndsTheMessage(t *testing.T) {
 	require.True(t, b.ack(d, transportpb.DeliveryAck_OUTCOME_PERMANENT_FAILURE))
 	require.False(t, b.ack(d, 0))
 	s := wait(t, a.deliveries[signal]).GetEnvelope()
-	require.Equal(t, queue.RouterID, s.GetProducerId())
+	require.Equal(t, address.RouterID, s.GetProducerId())
 	got, err := ack.Parse(s.GetContentType(), s.GetPayload())
 	require.NoError(t, err)
 	require.Equal(t, ack.Failed, got.Stage)

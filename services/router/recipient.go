@@ -41,7 +41,7 @@ func (r *Router) recipient(l letter) (address.Address, error) {
 			return address.Address{}, err
 		}
 	}
-	if to == address.Agent(queue.RouterID) {
+	if to == address.Agent(address.RouterID) {
 		return address.Address{}, noRoute("the router takes no messages of its own")
 	}
 	return to, nil

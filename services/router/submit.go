@@ -10,6 +10,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
@@ -35,8 +36,8 @@ func (r *Router) prepare(ctx context.Context, s submission) (queue.Message, erro
 	if err := envelope.Validate(e, envelope.Limits{MaxBytes: r.maxBytes}); err != nil {
 		return queue.Message{}, err
 	}
-	if e.GetProducerId() == queue.RouterID {
-		return queue.Message{}, ack.Rejectf(ack.PermissionDenied, "producer_id %q is reserved", queue.RouterID)
+	if e.GetProducerId() == address.RouterID {
+		return queue.Message{}, ack.Rejectf(ack.PermissionDenied, "producer_id %q is reserved", address.RouterID)
 	}
 	if e.GetProducerId() != s.from.Agent {
 		return queue.Message{}, ack.Rejectf(ack.PermissionDenied, "producer_id %q is not %q, which sends it", e.GetProducerId(), s.from.Agent)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
@@ -53,7 +54,7 @@ func (e *Engine) Admit(ctx context.Context, h queue.Holder, live bool) (queue.Ad
 	if err := e.ready(ctx); err != nil {
 		return 0, err
 	}
-	if h.Agent == queue.RouterID {
+	if h.Agent == address.RouterID {
 		return queue.RefusedDuplicate, nil
 	}
 	if err := checkHolder(h); err != nil {

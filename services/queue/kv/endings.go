@@ -85,7 +85,7 @@ func (c *change) owe(r *row, now time.Time, stage ack.Stage, code ack.Code, note
 
 // tell queues an acknowledgement by the router for a producer.
 func (c *change) tell(producer string, of *commonpb.Envelope, now time.Time, stage ack.Stage, code ack.Code, note string) error {
-	if producer == queue.RouterID {
+	if producer == address.RouterID {
 		return nil
 	}
 	env := c.e.newAck(of, stage, code, note)
@@ -101,7 +101,7 @@ func (c *change) tell(producer string, of *commonpb.Envelope, now time.Time, sta
 			Envelope: env,
 			To:       address.Agent(producer).String(),
 			Class:    transportpb.Class_CLASS_SIGNAL,
-			From:     queue.Holder{Agent: queue.RouterID},
+			From:     queue.Holder{Agent: address.RouterID},
 			At:       now,
 		},
 		id:   env.GetMessageId(),
@@ -115,7 +115,7 @@ func (e *Engine) routerAck(of *commonpb.Envelope, stage ack.Stage, code ack.Code
 	payload := ack.Ack{ForMessageID: of.GetMessageId(), Stage: stage, Code: code, Note: note}.Marshal()
 	return &commonpb.Envelope{
 		MessageId:      uuid.NewString(),
-		ProducerId:     queue.RouterID,
+		ProducerId:     address.RouterID,
 		CorrelationId:  of.GetCorrelationId(),
 		SequenceNumber: 1,
 		MessageType:    commonpb.MessageType_ACKNOWLEDGEMENT,

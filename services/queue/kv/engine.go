@@ -26,7 +26,7 @@ type Options struct {
 	// Logger gets what nobody is told otherwise; the default discards.
 	Logger *slog.Logger
 	// NewAck builds the acknowledgement that the router itself owes the producer of a message, of which it gets at least
-	// the ids. It is called while the engine is locked, and must not call it. The default is a JSON acknowledgement by queue.RouterID.
+	// the ids. It is called while the engine is locked, and must not call it. The default is a JSON acknowledgement by address.RouterID.
 	NewAck func(of *commonpb.Envelope, stage ack.Stage, code ack.Code, note string) *commonpb.Envelope
 	// Notify is called, without locks held, after something has become available at an address.
 	Notify func(to string)

@@ -14,6 +14,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/runtime/store/pebble"
 	"github.com/sw4rm/sw4rm-go/services/queue"
@@ -391,7 +392,7 @@ func TestNewAck(t *testing.T) {
 	require.Contains(t, ids, "custom")
 	delete(ids, "custom")
 	for _, producer := range ids {
-		require.Equal(t, queue.RouterID, producer)
+		require.Equal(t, address.RouterID, producer)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
@@ -105,7 +106,7 @@ var admitRules = []rule{
 		w.one(next, toAlice)
 	}},
 	{"Reserved", func(w *world) {
-		w.admit(queue.Holder{Agent: queue.RouterID, Store: "x"}, false, queue.RefusedDuplicate)
+		w.admit(queue.Holder{Agent: address.RouterID, Store: "x"}, false, queue.RefusedDuplicate)
 		for _, h := range []queue.Holder{{}, {Agent: "a\x00"}, {Agent: "a", Store: "\x00"}} {
 			_, err := w.e.Admit(w.ctx, h, false)
 			require.Error(w, err)

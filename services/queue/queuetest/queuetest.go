@@ -13,6 +13,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 )
 
@@ -329,7 +330,7 @@ func (w *world) owed(of queue.Message) ack.Ack {
 	require.Len(w, ds, 1)
 	w.custody(sam(), ds[0], true)
 	env := ds[0].Envelope
-	require.Equal(w, queue.RouterID, env.GetProducerId())
+	require.Equal(w, address.RouterID, env.GetProducerId())
 	require.Equal(w, commonpb.MessageType_ACKNOWLEDGEMENT, env.GetMessageType())
 	require.Equal(w, of.Envelope.GetCorrelationId(), env.GetCorrelationId())
 	require.NotEmpty(w, env.GetMessageId())

@@ -11,6 +11,7 @@ import (
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/store"
 	"github.com/sw4rm/sw4rm-go/services/queue"
 	"github.com/sw4rm/sw4rm-go/services/queue/kv"
@@ -121,7 +122,7 @@ func queueOptions(now func() time.Time) kv.Options {
 		Logger: slog.New(slog.DiscardHandler),
 		Now:    now,
 		NewAck: func(of *commonpb.Envelope, stage ack.Stage, code ack.Code, _ string) *commonpb.Envelope {
-			return &commonpb.Envelope{MessageId: owedID(of.GetMessageId()), ProducerId: queue.RouterID, Payload: []byte(fmt.Sprint(stage, " ", code))}
+			return &commonpb.Envelope{MessageId: owedID(of.GetMessageId()), ProducerId: address.RouterID, Payload: []byte(fmt.Sprint(stage, " ", code))}
 		},
 	}
 }
