@@ -61,6 +61,7 @@ func TestUnansweredMessagesRunOutWithTheirHolder(t *testing.T) {
 			client := net.Agent("client")
 			start(t, client)
 			net.StopRouter()
+			synctest.Wait() // the client knows it, and submits nothing to the stream that has ended
 			sent := time.Now()
 			p, err := say.Send(t.Context(), to(client, "absent"), str("x"), exchange.TTL(ttl))
 			require.NoError(t, err)
