@@ -20,7 +20,7 @@ import (
 const (
 	// pruneEvery is the time between two rounds of retention.
 	pruneEvery = time.Minute
-	// flushTimeout bounds how long Close waits for the router to take what finished handlers owe.
+	// flushTimeout bounds how long Close waits until what came is stored, and for the router to take what finished handlers owe.
 	flushTimeout = 5 * time.Second
 	// abandonAfter is how long Close waits for handlers whose context has ended.
 	abandonAfter = 5 * time.Second
@@ -269,10 +269,18 @@ func (a *Agent) drain() {
 	case <-a.failed:
 		return
 	}
-	select {
-	case <-a.outbox.settled(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER):
-	case <-time.After(flushTimeout):
-	case <-a.failed:
+	flushed := time.After(flushTimeout)
+	for _, settled := range []func() <-chan struct{}{
+		a.work.settled, // what is in hand is acknowledged, so that it does not come again
+		func() <-chan struct{} { return a.outbox.settled(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER) },
+	} {
+		select {
+		case <-settled():
+		case <-flushed:
+			return
+		case <-a.failed:
+			return
+		}
 	}
 }
 

@@ -121,6 +121,10 @@ func (o *operation) read(ctx context.Context, yield func(proto.Message, error) b
 	run, next := uint64(0), uint64(1)
 	for {
 		rec, s, changed := o.frames()
+		if ctx.Err() != nil && !done(rec) {
+			yield(nil, o.unfinished(o.why(context.Cause(ctx))))
+			return false, false
+		}
 		if s.GetRun() != run {
 			again := next > 1
 			run, next = s.GetRun(), 1

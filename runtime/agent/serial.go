@@ -7,14 +7,10 @@ import "sync"
 type serial struct {
 	mu     sync.Mutex
 	queues map[string][]func()
-	idle   *sync.Cond
+	idle   []chan struct{} // closed once nothing is running or waiting
 }
 
-func newSerial() *serial {
-	s := &serial{queues: map[string][]func(){}}
-	s.idle = sync.NewCond(&s.mu)
-	return s
-}
+func newSerial() *serial { return &serial{queues: map[string][]func(){}} }
 
 func (s *serial) do(key string, fn func()) {
 	s.mu.Lock()
@@ -40,15 +36,25 @@ func (s *serial) work(key string) {
 	}
 	delete(s.queues, key)
 	if len(s.queues) == 0 {
-		s.idle.Broadcast()
+		for _, idle := range s.idle {
+			close(idle)
+		}
+		s.idle = nil
 	}
 }
 
-// wait blocks until nothing is running or waiting.
-func (s *serial) wait() {
+// settled returns a channel that is closed once nothing is running or waiting.
+func (s *serial) settled() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.queues) > 0 {
-		s.idle.Wait()
+	idle := make(chan struct{})
+	if len(s.queues) == 0 {
+		close(idle)
+	} else {
+		s.idle = append(s.idle, idle)
 	}
+	return idle
 }
+
+// wait blocks until nothing is running or waiting.
+func (s *serial) wait() { <-s.settled() }

@@ -178,6 +178,7 @@ func TestStreamIsReadByALaterProcess(t *testing.T) {
 			}
 		}
 		require.NotNil(t, unfinished)
+		require.Equal(t, 70, got, "nobody wants the frames that are here")
 		net.Crash("client")
 		client = net.Reopen("client")
 		start(t, client)
