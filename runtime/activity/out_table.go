@@ -168,8 +168,12 @@ func (b *Buffer) endOut(t *tx, rec *storagepb.OutRecord, reply int) (store.Mark,
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", what, err)
 	}
+	at := rec.GetOutcome().GetAt().AsTime()
+	if now := b.cfg.Now(); now.After(at) { // what was missing has come, or never will
+		at = now
+	}
 	t.keep(outClass(rec), kept{
-		end: rec.GetFinished(), seq: seq, at: rec.GetOutcome().GetAt().AsTime(), bytes: int64(size+reply) + rec.GetPayloadBytes() + frames,
+		end: rec.GetFinished(), seq: seq, at: at, bytes: int64(size+reply) + rec.GetPayloadBytes() + frames,
 	})
 	for _, a := range rec.GetAttempts() {
 		t.batch.Set(textKey(keyOutMessage, a.GetMessageId()), encodeNumber(seq))

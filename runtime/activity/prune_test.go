@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
 	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
 	"github.com/sw4rm/sw4rm-go/runtime/activity"
@@ -47,6 +48,22 @@ func (g *ground) keys() int {
 		return nil
 	}))
 	return n
+}
+
+// TestPruneCountsFromTheEnd keeps a request from when it has ended, which may be long after its outcome.
+func TestPruneCountsFromTheEnd(t *testing.T) {
+	t.Parallel()
+	each(t, activity.Config{KeepAge: time.Hour, DedupWindow: time.Hour}, func(t *testing.T, g *ground, step func()) {
+		rec, id := g.send(wantsReply)
+		g.ack(id, ack.Fulfilled, 0, "")
+		g.now = g.now.Add(2 * time.Hour)
+		_, err := g.FinishOut(g.ctx, rec.GetSequence(), &storagepb.Outcome{Stage: commonpb.AckStage_TIMED_OUT})
+		require.NoError(t, err)
+		step()
+		assert.Equal(t, activity.PruneResult{}, g.prune(), "nobody has had the time to see it")
+		g.now = g.now.Add(2 * time.Hour)
+		assert.Equal(t, 1, g.prune().Out)
+	})
 }
 
 func TestPruneOutByCount(t *testing.T) {

@@ -191,6 +191,8 @@ func (o *operation) takeOver(durable *storagepb.OutRecord) (*storagepb.OutRecord
 	defer o.mu.Unlock()
 	rec, err := o.a.buf.Out(o.seq)
 	switch {
+	case err != nil && endOf(durable) > endOf(o.rec):
+		rec = durable // ended, and pruned already
 	case err != nil:
 		return o.rec, true // pruned, or the store has failed; what is known stays
 	case endOf(rec) > max(endOf(durable), endOf(o.rec)):

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,8 +14,10 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	commonpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/common"
+	storagepb "github.com/sw4rm/sw4rm-go/proto/sw4rm/storage/v1"
 	transportpb "github.com/sw4rm/sw4rm-go/proto/sw4rm/transport/v1"
 	"github.com/sw4rm/sw4rm-go/runtime/ack"
+	"github.com/sw4rm/sw4rm-go/runtime/activity"
 	"github.com/sw4rm/sw4rm-go/runtime/address"
 	"github.com/sw4rm/sw4rm-go/runtime/envelope"
 	"github.com/sw4rm/sw4rm-go/runtime/exchange"
@@ -43,6 +46,34 @@ func (h *heldDisk) Sync(ctx context.Context, m store.Mark) error {
 		<-let
 	}
 	return h.Store.Sync(ctx, m)
+}
+
+// TestAnEndIsToldThatWasPruned ends an operation whose record is gone before anybody has looked at it.
+func TestAnEndIsToldThatWasPruned(t *testing.T) {
+	do := exchange.NewCall[wrapperspb.StringValue, wrapperspb.StringValue]("test.v1.Work/Do")
+	synctest.Test(t, func(t *testing.T) {
+		a, err := New(Config{ID: "client", Logger: slog.New(slog.DiscardHandler), KeepAge: time.Second}, store.NewMemory())
+		require.NoError(t, err)
+		require.NoError(t, a.reg.freeze())
+		op, err := do.Send(t.Context(), exchange.NewClient(a, address.Agent("peer")), wrapperspb.String("x"))
+		require.NoError(t, err)
+		told := make(chan error, 1)
+		go func() {
+			_, err := op.Response(context.Background())
+			told <- err
+		}()
+		seq := a.buf.OpenOut()[0].GetSequence()
+		ended, err := a.buf.FinishOut(t.Context(), seq, &storagepb.Outcome{Stage: commonpb.AckStage_TIMED_OUT})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		_, err = a.buf.Prune(t.Context())
+		require.NoError(t, err)
+		_, err = a.buf.Out(seq)
+		require.ErrorIs(t, err, activity.ErrUnknown)
+		a.ops[seq].change(ended, nil)
+		require.ErrorIs(t, <-told, &ack.Error{Stage: ack.TimedOut})
+		require.NoError(t, a.Close())
+	})
 }
 
 // TestAnEndIsNotToldBeforeItIsDurable lets a reply wait for the disk while something else happens to its operation: nobody is
