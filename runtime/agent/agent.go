@@ -272,7 +272,9 @@ func (a *Agent) drain() {
 	flushed := time.After(flushTimeout)
 	for _, settled := range []func() <-chan struct{}{
 		a.work.settled, // what is in hand is acknowledged, so that it does not come again
-		func() <-chan struct{} { return a.outbox.settled(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER) },
+		func() <-chan struct{} {
+			return a.outbox.settled(transportpb.Class_CLASS_SIGNAL, transportpb.Class_CLASS_ANSWER)
+		},
 	} {
 		select {
 		case <-settled():
