@@ -22,15 +22,16 @@ import (
 
 // Exit codes. Scripts know them by number: none may ever change.
 const (
-	ExitOK = iota
-	ExitError
-	ExitUsage
-	ExitAddress
-	ExitData
-	ExitDamaged
-	ExitFailed
-	ExitBroken
-	exits // how many there are
+	ExitOK      = 0
+	ExitError   = 1
+	ExitUsage   = 2
+	ExitAddress = 3
+	ExitData    = 4
+	ExitDamaged = 5
+	ExitFailed  = 6
+	ExitBroken  = 7
+
+	exits = ExitBroken + 1 // how many there are
 )
 
 const exitCodes = `Exit codes:
