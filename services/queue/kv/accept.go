@@ -270,10 +270,16 @@ func (e *Engine) again(c *change, s *submission, known *storagepb.QueueMessageId
 		c.drop(r)
 	}
 	seq := c.nextSeq()
-	t.State, t.Seq, t.RetryCount, t.DiedAt = storagepb.QueueToken_STATE_WAITING, seq, s.retry, 0
-	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false
-	c.saveToken(s.key, t)
+	t.RetryCount = s.retry
+	c.waitAgain(s.key, t, seq)
 	return state(transportpb.Answer_STATE_NEW), c.add(s.row(seq, q), s.body)
+}
+
+// waitAgain makes an operation say that it waits in row seq, and nothing of how it had ended before.
+func (c *change) waitAgain(key tokenKey, t *storagepb.QueueToken, seq int64) {
+	t.State, t.Seq, t.DiedAt = storagepb.QueueToken_STATE_WAITING, seq, 0
+	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false
+	c.saveToken(key, t)
 }
 
 // retryQueue is where a new attempt of a failed operation waits: at the agent whose record decides, or where any may

@@ -117,9 +117,7 @@ func (c *change) reviveWork(s *submission, id *storagepb.QueueMessageId, letter 
 	case t.GetStage() == commonpb.AckStage_FULFILLED:
 		return &RequeueError{seq, "it was fulfilled after all"}
 	}
-	t.State, t.Seq, t.DiedAt = storagepb.QueueToken_STATE_WAITING, next, 0
-	t.Stage, t.Code, t.Note, t.Withdrawn = 0, 0, "", false
-	c.saveToken(s.key, t)
+	c.waitAgain(s.key, t, next)
 	refusal, err := c.alias(s, id, t)
 	if err == nil && refusal != nil {
 		err = &RequeueError{seq, refusal.Note}
